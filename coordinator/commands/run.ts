@@ -86,6 +86,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
       () => open.recorder.close(summary),
       () => options.logFile.close(),
     );
+    await open.recorder.openTrackers({ config: options.config, directory, resumed: open.start.resumed });
     const trained = await trainAndSave(open);
     summary = trained.summary;
     if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);

@@ -11,12 +11,12 @@ import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from '../../src/line-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
-import type { MetricLogger } from './metric-logger.ts';
+import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import { createProgress } from './progress.ts';
 import type { Progress } from './progress.ts';
 import type { RunDirectory } from './run-directory.ts';
 import type { Summary } from './summary.ts';
-import { wandbIntent, WandbLogger } from './wandb-logger.ts';
+import { openTrackers } from './trackers.ts';
 
 /** A line of `events.jsonl`, without its time. */
 export type RunEvent =
@@ -86,7 +86,7 @@ export interface ResumePoint {
 
 /** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
 export class RunRecorder implements TrainingObserver {
-  readonly #metrics: MetricLogger;
+  #metrics: MultiLogger;
   readonly #metricsFile: JsonlMetricLogger;
   readonly #events: JsonlFile;
   readonly #log: Logger;
@@ -102,19 +102,9 @@ export class RunRecorder implements TrainingObserver {
   constructor({ config, data, directory, screen, log, resumed }: RunRecorderOptions) {
     this.#metricsFile = new JsonlMetricLogger(directory.metricsPath);
     if (resumed) this.#metricsFile.keepLeading(wasLoggedBefore(resumed));
-    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', this.#metricsFile]]);
-    const wandb = wandbIntent(config, config.name);
-    if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
-    if (wandb.kind === 'on') {
-      const say = {
-        info: (message: string) => log.info(message),
-        warn: (message: string) => log.warn(message),
-      };
-      loggers.set('Weights & Biases', new WandbLogger(wandb.run, say));
-    }
-    this.#metrics = new MultiLogger(loggers, (message) => log.warn(message));
     this.#events = new JsonlFile(directory.eventsPath);
     this.#log = log;
+    this.#metrics = this.#logTo(new Map());
     this.#monitor = config.earlyStopping?.monitor;
     this.#screen = screen;
     const { epochs, batchSize } = config;
@@ -128,6 +118,20 @@ export class RunRecorder implements TrainingObserver {
       numerics: config.numerics,
       datasetSha256: data.dataset.sha256,
     });
+  }
+
+  /** Opens the trackers that the user asked for, with the records of a run that resumes. */
+  async openTrackers(run: Pick<RunRecorderOptions, 'config' | 'directory' | 'resumed'>): Promise<void> {
+    const records = (): Iterable<MetricRecord> => this.#metricsFile.records();
+    const trackers = await openTrackers({ ...run, log: this.#log, records });
+    this.#metrics = this.#logTo(trackers);
+    if (run.resumed) this.#metrics.restartAll(records);
+  }
+
+  /** The file comes first: others read it. */
+  #logTo(trackers: ReadonlyMap<string, MetricLogger>): MultiLogger {
+    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', this.#metricsFile], ...trackers]);
+    return new MultiLogger(loggers, (message) => this.#log.warn(message));
   }
 
   /** Appends to `events.jsonl`. A full disk causes one warning, and stops nothing. */
@@ -149,6 +153,7 @@ export class RunRecorder implements TrainingObserver {
   wentBack(point: ResumePoint): void {
     this.event({ type: 'runRolledBack', step: point.step, from: point.from });
     this.#metricsFile.keepLeading(wasLoggedBefore(point));
+    this.#metrics.restartAll(() => this.#metricsFile.records());
   }
 
   onStep(record: StepRecord): void {

@@ -4,9 +4,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../../src/config/schema.ts';
-import { scalarMetrics } from '../../src/metrics/definitions.ts';
 import { recordNumber } from '../../src/json.ts';
-import type { MetricLogger, MetricRecord } from './metric-logger.ts';
+import { resultValues, type MetricLogger, type MetricRecord } from './metric-logger.ts';
 import type { Summary } from './summary.ts';
 
 /** The names and labels of a run at the service. */
@@ -154,17 +153,6 @@ export class WandbLogger implements MetricLogger {
     clearTimeout(this.#startTimer);
     this.#onOver();
   }
-}
-
-/** The numbers of the result that are not in the curves, named in the same way. */
-function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Record<string, number> {
-  const named = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
-    Object.entries(values).map(([key, value]) => [`${prefix}/${key}`, value]);
-  return {
-    wallSeconds,
-    trainSeconds,
-    ...Object.fromEntries([...named('best', best), ...(test ? named('test', scalarMetrics(test)) : [])]),
-  };
 }
 
 function recordValues(values: Readonly<Record<string, number>>): WandbValues {

@@ -38,10 +38,8 @@ export function largestTarget(run: Pick<MeasureOptions, 'config' | 'data'>): Tar
   const { dataset, splits, targetNames } = run.data;
   const targets = targetView(dataset);
   const sizes = targetNames.map((name, column) => {
-    const squares = Float64Array.from(
-      splits.train,
-      (row) => targets[row * targetNames.length + column]! ** 2,
-    );
+    const values = Float64Array.from(splits.train, (row) => targets[row * targetNames.length + column]!);
+    const squares = values.map((value) => value * value);
     return { name, size: Math.sqrt(treeSum(squares) / squares.length) };
   });
   return sizes.reduce((largest, target) => (target.size > largest.size ? target : largest));
