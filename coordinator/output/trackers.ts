@@ -60,6 +60,11 @@ export async function openTrackers(run: TrackedRun): Promise<Map<string, MetricL
   }
   const wandb = wandbIntent(config, config.name);
   if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
-  if (wandb.kind === 'on') trackers.set('Weights & Biases', new WandbLogger(wandb.run, say));
+  if (wandb.kind === 'on') {
+    const idFile = path.join(directory.path, 'wandb.json');
+    await open('Weights & Biases', () =>
+      Promise.resolve().then(() => new WandbLogger({ ...wandb.run, idFile }, say)),
+    );
+  }
   return trackers;
 }
