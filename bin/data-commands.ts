@@ -3,7 +3,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { requireFree, writeDraft } from '../coordinator/commands/init.ts';
 import { inspect } from '../coordinator/commands/inspect.ts';
-import { formatReport } from '../coordinator/output/plain-table.ts';
+import { formatReport } from '../coordinator/output/data-tables.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { didYouMean } from '../src/config/suggest.ts';
 import { displayPath } from '../src/data/dataset/source-file.ts';

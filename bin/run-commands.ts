@@ -114,8 +114,9 @@ async function runCommand(
   collectMessageBuffers();
   const run = { ...runtime, config, workforce, dashboard, sharedMemory: args.sharedMemory, ...resuming };
   if (folds !== undefined) return runFolds(run, folds, args);
-  const { summary, directory } = await runTraining(run);
-  runtime.screen.write(`\n${formatSummary(summary)}results in ${directory}\n`);
+  const { summary, directory, ...about } = await runTraining(run);
+  const { columns } = runtime.screen;
+  runtime.screen.write(`\n${formatSummary(summary, { columns, ...about })}results in ${directory}\n`);
   if (args.json) await printJson(summary);
 }
 

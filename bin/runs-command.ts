@@ -1,6 +1,6 @@
 // `lockstep runs` and `lockstep runs compare`: what runs there are, and how some of them differ.
 import path from 'node:path';
-import { formatPlainTable } from '../coordinator/output/summary.ts';
+import { plainTable } from '../coordinator/output/plain-table.ts';
 import { printJson, printText, writeResultFile } from '../coordinator/output/results.ts';
 import {
   compareHeadlines,
@@ -96,10 +96,10 @@ function fitTable(head: readonly string[], rows: readonly (readonly string[])[])
     Math.max(...[head, ...rows].map((row) => row[column]?.length ?? 0));
   const others = head.slice(1).reduce((sum, _, column) => sum + widthOf(column + 1) + 2, 0);
   const room = Math.max(8, width - others);
-  return formatPlainTable(
-    head,
+  const [name = '', ...titles] = head;
+  return plainTable(
+    [name, ...titles.map((title) => `>${title}`)],
     rows.map(([first = '', ...rest]) => [cut(first, room), ...rest]),
-    2,
   );
 }
 
@@ -209,10 +209,10 @@ function compareTable(head: readonly string[], rows: readonly (readonly string[]
   const longest = Math.max(...rows.map(([name = '']) => name.length), head[0]?.length ?? 0);
   const names = Math.min(longest, width - numRuns * 8);
   const room = Math.max(6, Math.floor((width - names) / numRuns) - 2);
-  return formatPlainTable(
-    head,
+  const [title = '', ...titles] = head;
+  return plainTable(
+    [title, ...titles.map((text) => `>${text}`)],
     rows.map(([name = '', ...cells]) => [cut(name, names), ...cells.map((cell) => cut(cell, room))]),
-    2,
   );
 }
 

@@ -10,6 +10,7 @@ import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
 import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
+import { countOf } from '../src/printable.ts';
 import type { SharedFile } from '../src/protocol/shared-file.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import { Cluster } from './cluster/cluster.ts';
@@ -269,12 +270,12 @@ async function sessionContext(
   const { layout, blob, file } = data.dataset;
   const streamedBytes = file ? 2 * streamedRoundBytes(layout, config.batchSize) : 0;
   log.info(
-    `dataset ${layout.numRows} rows, ${formatBytes(blobByteLength(layout))}; model ${model.numParameters} parameters`,
+    `dataset ${countOf(layout.numRows, 'row')}, ${formatBytes(blobByteLength(layout))}; model ${countOf(model.numParameters, 'parameter')}`,
   );
   let sharingIsKnown = false;
   const sayHowBodiesTravel = ({ name, sharesMemory }: WorkerSession): void => {
     if (!sharesMemory) return log.debug(`${name} gets and sends all through its socket`);
-    if (!sharingIsKnown) log.info('workers of this machine get weights and leave results in shared memory');
+    if (!sharingIsKnown) log.info('workers of this machine share weights and results in memory');
     sharingIsKnown = true;
   };
   return {

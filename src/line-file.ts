@@ -31,7 +31,7 @@ export class LineFile {
    * Writes a line, which ends in a line feed, or none of it. Throws the system's error, as of a full disk
    * (the next line may find room again), or an `Error` after `close`.
    */
-  append(line: string): void {
+  append(line: string | Uint8Array): void {
     const descriptor = this.#open();
     const bytes = Buffer.from(line);
     try {

@@ -4,7 +4,7 @@
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { LineFile } from './line-file.ts';
-import { indentFurther, printable } from './printable.ts';
+import { indentFurther, printable, wrapLines } from './printable.ts';
 
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
 export type Logger = pino.Logger;
@@ -57,8 +57,14 @@ export class Screen {
     return this.#stream.isTTY === true;
   }
 
+  /** Width of lines: that of the terminal; 80 where there is none, or it does not know. */
   get columns(): number {
-    return this.#stream.columns ?? 80;
+    return this.#stream.columns || 80;
+  }
+
+  /** True for a terminal that somebody watches: in CI every state of a bar would stay as a line. */
+  get canRedraw(): boolean {
+    return this.isTTY && !process.env['CI'] && process.env['TERM'] !== 'dumb';
   }
 
   /** Tells whether escape codes for colour are wanted: on a terminal, unless `NO_COLOR` is set. */
@@ -173,7 +179,9 @@ export function createLogger(options: LoggerOptions = {}): Logger {
   });
   const destination = {
     write(line: string): void {
-      screen.writeStyled(indentFurther(prettify(printableRecord(JSON.parse(line)))));
+      const text = indentFurther(prettify(printableRecord(JSON.parse(line))));
+      // Elsewhere a record stays one line, which can be searched for.
+      screen.writeStyled(screen.isTTY ? wrapLines(text, screen.columns) : text);
       try {
         file?.write(printable(line));
       } catch (error) {

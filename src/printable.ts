@@ -1,6 +1,7 @@
 // Text for people. That of others on its way to a terminal: names of columns, files and workers, what
 // peers and services say; a control character in it could recolour, hide or overwrite what we say, or send
 // keys to the shell. And numbers and durations in words and digits.
+import { stripVTControlCharacters } from 'node:util';
 
 /**
  * Controls, and what is invisible or reorders the line: escape and its kin, bidirectional marks,
@@ -45,6 +46,13 @@ export function formatCount(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }
 
+const COMPACT = new Intl.NumberFormat('en-US', { notation: 'compact' });
+
+/** A count for people who need no more of it than its size: `850`, `41k`, `1.2M`. */
+export function formatSize(count: number): string {
+  return COMPACT.format(count).replace('K', 'k');
+}
+
 /** A count with its noun, such as `1 worker`, `2 workers`. */
 export function countOf(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
@@ -59,24 +67,66 @@ export function formatMetric(value: number): string {
   return size >= 9999.5 ? formatCount(value) : value.toPrecision(4);
 }
 
-/** A duration in words, such as `4.2 s`, `1 m 05 s`, `2 h 03 m`. */
+/** A duration in words, such as `4.2 s`, `3 min 20 s`, `2 h 3 min`. */
 export function formatDuration(seconds: number): string {
-  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 9.95) return `${Number(seconds.toFixed(seconds < 1 ? 2 : 1))} s`;
   const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} m ${twoDigits(whole % 60)} s`;
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   const minutes = Math.round(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${twoDigits(minutes % 60)} m`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** A duration as a clock shows it, such as `0:04`, `1:05`, `2:03:00`. */
-export function formatClock(seconds: number): string {
-  const whole = Math.round(seconds);
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
-  return hours > 0
-    ? `${hours}:${twoDigits(minutes)}:${twoDigits(whole % 60)}`
-    : `${minutes}:${twoDigits(whole % 60)}`;
+/** A part of a line that is kept to a width. */
+export interface LinePart {
+  readonly text: string;
+  /** A form for where there is less room. */
+  readonly short?: string | undefined;
+  /** Parts are left out in the order of this number, those with 0 before any is shortened; those without one stay. */
+  readonly leaveOut?: number | undefined;
 }
 
-function twoDigits(value: number): string {
-  return String(value).padStart(2, '0');
+/** Joins the parts, and shortens or leaves out no more of them than the width demands. */
+export function fitLine(parts: readonly LinePart[], width: number): string {
+  const order = parts
+    .filter(({ leaveOut }) => leaveOut !== undefined)
+    .sort((a, b) => (a.leaveOut as number) - (b.leaveOut as number));
+  const numFirst = order.filter(({ leaveOut }) => leaveOut === 0).length;
+  for (let left = 0; ; left++) {
+    const gone = order.slice(0, left);
+    const kept = parts.filter((part) => !gone.includes(part));
+    const long = kept.map(({ text }) => text).join('  ');
+    if (long.length <= width) return long;
+    const short = kept.map(({ text, short = text }) => short).join('  ');
+    if ((short.length <= width && left >= numFirst) || left === order.length) return short;
+  }
+}
+
+/**
+ * Breaks lines that are longer than the width at spaces, and indents what follows by four. A word
+ * that is longer than a line stays whole; styles take no room.
+ */
+export function wrapLines(text: string, width: number): string {
+  return text
+    .split('\n')
+    .map((line) => (lengthOf(line) > width ? wrapLine(line, width) : line))
+    .join('\n');
+}
+
+function wrapLine(line: string, width: number): string {
+  const lines: string[] = [];
+  const [first = '', ...words] = line.split(' ');
+  let current = first;
+  for (const word of words) {
+    const longer = `${current} ${word}`;
+    if (lengthOf(longer) > width && current.trim() !== '') {
+      lines.push(current);
+      current = `    ${word}`;
+    } else current = longer;
+  }
+  return [...lines, current].join('\n');
+}
+
+function lengthOf(line: string): number {
+  return stripVTControlCharacters(line).length;
 }

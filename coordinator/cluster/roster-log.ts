@@ -2,6 +2,7 @@
 // as long as there are few.
 import type { Logger } from '../../src/log.ts';
 import { LimitedLog } from '../../src/log.ts';
+import { countOf } from '../../src/printable.ts';
 import type { BannedWorker } from '../scheduler/outcome.ts';
 import type { SessionEnd, WorkerSession } from './worker-session.ts';
 
@@ -44,7 +45,7 @@ export class RosterLog {
   readonly joined = (session: WorkerSession): void => {
     this.#joined.add(session);
     const { id: worker, name, threads } = session;
-    const isTold = this.churn.write('info', JOINED, `${name} joined with ${threads} threads`);
+    const isTold = this.churn.write('info', JOINED, `${name} joined with ${countOf(threads, 'thread')}`);
     if (isTold) this.#onEvent({ type: 'workerJoined', worker, name });
   };
 

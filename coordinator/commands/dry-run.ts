@@ -5,7 +5,7 @@ import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import { formatShape } from '../../src/shape.ts';
 import { formatBytes } from '../../src/memory.ts';
 import { reportConfig } from '../../src/inspect/data-report.ts';
-import { formatModel, formatReport } from '../output/plain-table.ts';
+import { formatModel, formatReport } from '../output/data-tables.ts';
 import { findResumeSource, readSource, restoreCheckpoint } from '../persistence/resume.ts';
 import { runIdentity } from '../persistence/run-identity.ts';
 import { totalOf } from '../training/memory-plan.ts';

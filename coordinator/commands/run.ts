@@ -16,6 +16,7 @@ import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { Workforce } from '../start-compute.ts';
 import { Dashboard } from '../dashboard/dashboard.ts';
 import type { DashboardAddress } from '../dashboard/dashboard-server.ts';
+import { adviceFor } from '../output/advice.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
@@ -24,6 +25,7 @@ import { classNamesOf, renderPlots, runPlots } from '../output/plots.ts';
 import { writeReport } from '../output/report.ts';
 import { readCurves } from '../output/run-curves.ts';
 import type { Summary } from '../output/summary.ts';
+import { largestTarget, measureBaseline } from '../training/baseline.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { findResumeSource } from '../persistence/resume.ts';
@@ -63,6 +65,10 @@ export interface FinishedRun {
   readonly summary: Summary;
   /** Its directory. */
   readonly directory: string;
+  /** Names of the classes or labels that `perClass` of the metrics is about, in their order. */
+  readonly classNames: readonly string[];
+  /** Sentences about the next run, drawn from losses and metrics; the most useful first. */
+  readonly advice: readonly string[];
 }
 
 /** Disk space for the records and plots of a run. */
@@ -89,18 +95,38 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
       () => open.recorder.close(summary),
       () => options.logFile.close(),
     );
+    await open.recorder.openTrackers({ config: options.config, directory, resumed: open.start.resumed });
     const trained = await trainAndSave(open);
     summary = trained.summary;
     if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);
     await report(directory, run.prepared, summary, log);
     await directory.writeSummary(summary);
-    return { summary, directory: directory.path };
+    return finished(directory.path, summary, run.prepared, trained.result);
   } catch (error) {
     hasFailed = true;
     throw error;
   } finally {
     await closeAll(closers).catch((error: unknown) => logUnlessFirst(error, hasFailed, log));
   }
+}
+
+function finished(
+  directory: string,
+  summary: Summary,
+  { config, data }: PreparedRun,
+  { history, test }: TrainingResult,
+): FinishedRun {
+  const hasLabels = data.dataset.layout.targetKind === 'values' && data.targetNames.length > 1;
+  const { epochs, earlyStopping } = config;
+  const advice = adviceFor({
+    epochs,
+    history,
+    watches: earlyStopping !== undefined,
+    test: test?.metrics,
+    baseline: summary.baseline,
+    largestTarget: largestTarget({ config, data }),
+  });
+  return { summary, directory, classNames: hasLabels ? data.targetNames : data.classNames, advice };
 }
 
 /** The parts of a run before its directory is open. */
@@ -277,7 +303,7 @@ async function report(
 }
 
 function summarize(
-  { config, kernelModule }: PreparedRun,
+  { config, data, kernelModule }: PreparedRun,
   result: TrainingResult,
   {
     weightsSha256,
@@ -310,6 +336,7 @@ function summarize(
     train: { loss: history.at(-1)?.trainLoss ?? Number.NaN },
     validation: result.validation?.metrics,
     test: result.test?.metrics,
+    baseline: measureBaseline({ config, data }),
     best: { epoch: best.epoch, ...(best.validationLoss === undefined ? {} : { loss: best.validationLoss }) },
   };
 }

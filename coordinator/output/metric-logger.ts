@@ -1,5 +1,6 @@
 // Destinations of metrics during a run: always `metrics.jsonl`, and whatever else the user asked for.
-import { JsonlFile } from '../../src/line-file.ts';
+import { JsonlFile, readRecords } from '../../src/line-file.ts';
+import { scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { Summary } from './summary.ts';
 
 /**
@@ -19,16 +20,35 @@ export interface MetricRecord {
 /** A destination of metrics. */
 export interface MetricLogger {
   log(record: MetricRecord): void;
+  /**
+   * Begins again with these records, which are all that hold so far: when a run resumes, before
+   * anything is logged, and when it goes back.
+   */
+  restart?(records: Iterable<MetricRecord>): void;
   /** Closes the log; without a summary if the run failed or was interrupted. Returns within a deadline. */
   finish(summary: Summary | undefined): Promise<void>;
 }
 
 /** Metrics as one JSON object a line, on disk as soon as they are logged. */
 export class JsonlMetricLogger implements MetricLogger {
+  readonly #path: string;
   readonly #file: JsonlFile;
 
   constructor(path: string) {
+    this.#path = path;
     this.#file = new JsonlFile(path);
+  }
+
+  /** All records so far, read from the disk. */
+  *records(): Generator<MetricRecord, void, undefined> {
+    for (const record of readRecords(this.#path)) {
+      // Numbers that are not finite are strings there.
+      yield Object.fromEntries(Object.entries(record).map(([name, value]) => [name, Number(value)])) as {
+        _step: number;
+        _runtime: number;
+        _timestamp: number;
+      };
+    }
   }
 
   /** Drops all records from the first one that fails `isKept`: they will be written again. */
@@ -71,6 +91,17 @@ export class MultiLogger implements MetricLogger {
     }
   }
 
+  /** Has those begin again that can; each gets an iteration of its own. */
+  restartAll(records: () => Iterable<MetricRecord>): void {
+    for (const [name, logger] of this.#loggers) {
+      try {
+        logger.restart?.(records());
+      } catch (error) {
+        this.#warnOnce(name, error);
+      }
+    }
+  }
+
   async finish(summary: Summary | undefined): Promise<void> {
     const endings = [...this.#loggers].map(async ([name, logger]) => {
       try {
@@ -88,4 +119,15 @@ export class MultiLogger implements MetricLogger {
     const reason = error instanceof Error ? error.message : String(error);
     this.#warn(`${name}: records are lost there: ${reason}`);
   }
+}
+
+/** The numbers of the result that are not in the curves, named in the same way. */
+export function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Record<string, number> {
+  const named = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
+    Object.entries(values).map(([key, value]) => [`${prefix}/${key}`, value]);
+  return {
+    wallSeconds,
+    trainSeconds,
+    ...Object.fromEntries([...named('best', best), ...(test ? named('test', scalarMetrics(test)) : [])]),
+  };
 }

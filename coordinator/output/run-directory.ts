@@ -55,6 +55,8 @@ export class RunDirectory {
   readonly path: string;
   readonly configPath: string;
   readonly metricsPath: string;
+  readonly csvPath: string;
+  readonly tensorboardPath: string;
   readonly eventsPath: string;
   readonly logPath: string;
   readonly summaryPath: string;
@@ -71,6 +73,8 @@ export class RunDirectory {
     this.path = directory;
     this.configPath = path.join(directory, 'config.yaml');
     this.metricsPath = path.join(directory, 'metrics.jsonl');
+    this.csvPath = path.join(directory, 'metrics.csv');
+    this.tensorboardPath = path.join(directory, 'tensorboard');
     this.eventsPath = path.join(directory, 'events.jsonl');
     this.logPath = path.join(directory, 'output.log');
     this.summaryPath = path.join(directory, 'summary.json');
@@ -225,7 +229,15 @@ async function refuseOccupied(run: RunDirectory): Promise<void> {
     throw occupied(run.path, 'an unfinished run', ', or resume it: --resume last');
   if (await exists(run.checkpointsPath)) return;
   // No run was ever here, so these are somebody else's.
-  for (const file of [run.configPath, run.eventsPath, run.logPath, run.modelPath, run.plotsPath]) {
+  for (const file of [
+    run.configPath,
+    run.eventsPath,
+    run.csvPath,
+    run.tensorboardPath,
+    run.logPath,
+    run.modelPath,
+    run.plotsPath,
+  ]) {
     if (await exists(file)) throw occupied(run.path, `a ${path.basename(file)} that no run wrote`);
   }
 }

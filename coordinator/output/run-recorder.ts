@@ -6,17 +6,17 @@ import { numBatches } from '../../src/data/dataset/split.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import type { Logger, Screen } from '../../src/log.ts';
-import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
+import { LOSS, metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from '../../src/line-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
-import type { MetricLogger } from './metric-logger.ts';
+import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import { createProgress } from './progress.ts';
 import type { Progress } from './progress.ts';
 import type { RunDirectory } from './run-directory.ts';
 import type { Summary } from './summary.ts';
-import { wandbIntent, WandbLogger } from './wandb-logger.ts';
+import { openTrackers } from './trackers.ts';
 
 /** A line of `events.jsonl`, without its time. */
 export type RunEvent =
@@ -86,7 +86,7 @@ export interface ResumePoint {
 
 /** Writes `metrics.jsonl` and `events.jsonl`, feeds trackers, and draws progress. */
 export class RunRecorder implements TrainingObserver {
-  readonly #metrics: MetricLogger;
+  #metrics: MultiLogger;
   readonly #metricsFile: JsonlMetricLogger;
   readonly #events: JsonlFile;
   readonly #log: Logger;
@@ -102,19 +102,9 @@ export class RunRecorder implements TrainingObserver {
   constructor({ config, data, directory, screen, log, resumed }: RunRecorderOptions) {
     this.#metricsFile = new JsonlMetricLogger(directory.metricsPath);
     if (resumed) this.#metricsFile.keepLeading(wasLoggedBefore(resumed));
-    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', this.#metricsFile]]);
-    const wandb = wandbIntent(config, config.name);
-    if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
-    if (wandb.kind === 'on') {
-      const say = {
-        info: (message: string) => log.info(message),
-        warn: (message: string) => log.warn(message),
-      };
-      loggers.set('Weights & Biases', new WandbLogger(wandb.run, say));
-    }
-    this.#metrics = new MultiLogger(loggers, (message) => log.warn(message));
     this.#events = new JsonlFile(directory.eventsPath);
     this.#log = log;
+    this.#metrics = this.#logTo(new Map());
     this.#monitor = config.earlyStopping?.monitor;
     this.#screen = screen;
     const { epochs, batchSize } = config;
@@ -128,6 +118,20 @@ export class RunRecorder implements TrainingObserver {
       numerics: config.numerics,
       datasetSha256: data.dataset.sha256,
     });
+  }
+
+  /** Opens the trackers that the user asked for, with the records of a run that resumes. */
+  async openTrackers(run: Pick<RunRecorderOptions, 'config' | 'directory' | 'resumed'>): Promise<void> {
+    const records = (): Iterable<MetricRecord> => this.#metricsFile.records();
+    const trackers = await openTrackers({ ...run, log: this.#log, records });
+    this.#metrics = this.#logTo(trackers);
+    if (run.resumed) this.#metrics.restartAll(records);
+  }
+
+  /** The file comes first: others read it. */
+  #logTo(trackers: ReadonlyMap<string, MetricLogger>): MultiLogger {
+    const loggers = new Map<string, MetricLogger>([['metrics.jsonl', this.#metricsFile], ...trackers]);
+    return new MultiLogger(loggers, (message) => this.#log.warn(message));
   }
 
   /** Appends to `events.jsonl`. A full disk causes one warning, and stops nothing. */
@@ -149,6 +153,7 @@ export class RunRecorder implements TrainingObserver {
   wentBack(point: ResumePoint): void {
     this.event({ type: 'runRolledBack', step: point.step, from: point.from });
     this.#metricsFile.keepLeading(wasLoggedBefore(point));
+    this.#metrics.restartAll(() => this.#metricsFile.records());
   }
 
   onStep(record: StepRecord): void {
@@ -156,7 +161,7 @@ export class RunRecorder implements TrainingObserver {
       record;
     this.event({ type: 'stepDone', step, weights: fingerprint, chain });
     this.#record(step, { epoch, 'train/stepLoss': loss, lr: learningRate, gradNorm });
-    this.#progress ??= createProgress(this.#screen, this.#progressSize);
+    this.#progress ??= createProgress(this.#screen, { ...this.#progressSize, stepsDone: step - 1 });
     this.#progress.stepDone({ step, epoch, loss, samplesPerSecond, workers });
   }
 
@@ -170,10 +175,10 @@ export class RunRecorder implements TrainingObserver {
     this.#record(step, { epoch, ...named(measured), samplesPerSecond, workers });
     this.event({ type: 'epochDone', epoch, step, trainLoss, weightsSha256 });
     // An epoch's line on the screen has no room for all.
-    const shown = named(
-      measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true),
-    );
-    this.#progress?.epochDone({ epoch, metrics: shown, samplesPerSecond, workers });
+    const shown = measured.filter(([name]) => name === this.#monitor || metricNamed(name)?.isShown === true);
+    const place = (name: string): number => (name === LOSS.name ? 0 : name === this.#monitor ? 1 : 2);
+    shown.sort(([a], [b]) => place(a) - place(b));
+    this.#progress?.epochDone({ epoch, metrics: named(shown), samplesPerSecond, workers });
     this.#warnOfNotFinite(`the validation of epoch ${epoch}`, measured, this.#monitor);
   }
 

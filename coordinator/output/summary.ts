@@ -1,11 +1,21 @@
 // The result of a run: the content of `summary.json`, whose names are stable, and a table for people.
-import Table from 'cli-table3';
 import type { Config } from '../../src/config/schema.ts';
+import { quoteName, shorten } from '../../src/errors.ts';
 import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
-import { countOf, formatCount, formatDuration, formatMetric } from '../../src/printable.ts';
+import type { ClassMetrics } from '../../src/metrics/classification.ts';
+import {
+  countOf,
+  formatCount,
+  formatDuration,
+  formatMetric,
+  formatSize,
+  wrapLines,
+} from '../../src/printable.ts';
+import { plainTable } from './plain-table.ts';
+import type { Baseline } from '../training/baseline.ts';
 
 /** The content of `summary.json`. */
 export interface Summary {
@@ -43,34 +53,97 @@ export interface Summary {
   readonly validation?: SplitMetrics | undefined;
   /** Measured once, on the best weights. Absent if the split is empty. */
   readonly test?: SplitMetrics | undefined;
+  /** Predictions without a model, on the test split. Absent as `test` is. */
+  readonly baseline?: Baseline | undefined;
   /** The epoch whose weights are kept, with its validation metrics. */
   readonly best: { readonly epoch: number; readonly [name: string]: number };
 }
 
-/** A table of the run's losses and test metrics, ending in a newline. */
-export function formatSummary(summary: Summary): string {
+/** The parts of the text about a run that are not in its summary. */
+export interface SummaryText {
+  /** Width of lines. */
+  readonly columns: number;
+  /** Names of the classes or labels of `perClass`, in their order. */
+  readonly classNames: readonly string[];
+  readonly advice: readonly string[];
+}
+
+/** Tables of the run's losses and test metrics, and advice, in lines that end in newlines. */
+export function formatSummary(summary: Summary, { columns, classNames, advice }: SummaryText): string {
   const { name, epochs, steps, samplesSeen, trainSeconds, samplesPerSecond, stoppedEarly, best } = summary;
-  const work = `${countOf(epochs, 'epoch')}, ${countOf(steps, 'step')}, ${countOf(samplesSeen, 'sample')}`;
+  const work = `${countOf(epochs, 'epoch')}, ${countOf(steps, 'step')}, ${formatSize(samplesSeen)} samples`;
   const { threads, workers } = summary;
   const computers = threads === undefined ? countOf(workers, 'worker') : countOf(threads, 'thread');
-  const speed = `${formatCount(samplesPerSecond)} samples/s, ${computers}`;
+  const speed = `${formatSize(samplesPerSecond)} samples/s, ${computers}`;
   const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;
   return [
-    `${name}: ${work} in ${formatDuration(trainSeconds)} (${speed})`,
+    wrapLines(`${name}: ${work} in ${formatDuration(trainSeconds)}, ${speed}`, columns),
     formatMetricsTable(columnsOf(summary)),
-    `best epoch ${best.epoch}${ending}, weights sha256 ${summary.weightsSha256}`,
+    ...(summary.baseline ? [wrapLines(describeBaseline(summary.baseline), columns)] : []),
+    ...classLines(summary, classNames),
+    `best epoch ${best.epoch}${ending}`,
+    `weights sha256 ${summary.weightsSha256}`,
+    ...advice.map((text) => wrapLines(`advice: ${text}`, columns)),
     '',
   ].join('\n');
+}
+
+function describeBaseline(baseline: Baseline): string {
+  if (baseline.kind === 'mean') return 'baseline: always the mean of the training targets';
+  const { className } = baseline;
+  const what = className === undefined ? 'value of each label' : `class, ${quoteName(className)}`;
+  return `baseline: always the most frequent ${what}`;
+}
+
+/** Spaces between columns of figures. */
+const TABLE_GAP = 3;
+/** Most classes that are all shown. */
+const MAX_CLASSES_IN_FULL = 20;
+const NUM_WORST_CLASSES = 10;
+const MAX_CLASS_NAME = 32;
+
+/** The metrics of each class in the test split, or in the validation split where there is no other. */
+function classLines({ validation, test }: Summary, classNames: readonly string[]): string[] {
+  const split = test ?? validation;
+  if (!split || !('perClass' in split)) return [];
+  const named = split.perClass.map((metrics, label) => ({
+    name: shorten((classNames[label] ?? String(label)).replaceAll('\n', '↵'), MAX_CLASS_NAME),
+    ...metrics,
+  }));
+  if (named.length <= MAX_CLASSES_IN_FULL) return ['', formatClassTable(named)];
+  const worst = named
+    .filter(({ support }) => support > 0)
+    .sort((a, b) => a.f1 - b.f1)
+    .slice(0, NUM_WORST_CLASSES);
+  const told = `the ${worst.length} classes of ${formatCount(named.length)} with the least f1; summary.json has all`;
+  return ['', formatClassTable(worst), told];
+}
+
+function formatClassTable(classes: readonly (ClassMetrics & { readonly name: string })[]): string {
+  const head = ['class', '>precision', '>recall', '>f1', '>support'];
+  const rows = classes.map(({ name, precision, recall, f1, support }) => [
+    name,
+    ...[precision, recall, f1].map(formatMetric),
+    formatCount(support),
+  ]);
+  return plainTable(head, rows, TABLE_GAP);
 }
 
 /** Metrics of a split under its name. */
 type MetricsColumn = readonly [split: string, metrics: Readonly<Record<string, number>>];
 
-function columnsOf({ train, validation, test }: Summary): MetricsColumn[] {
+function columnsOf({ train, validation, test, baseline }: Summary): MetricsColumn[] {
   const columns: MetricsColumn[] = [['train', train]];
   if (validation) columns.push(['validation', scalarMetrics(validation)]);
   if (test) columns.push(['test', scalarMetrics(test)]);
+  if (baseline) columns.push(['baseline', numbersOf(baseline)]);
   return columns;
+}
+
+function numbersOf(baseline: Baseline): Readonly<Record<string, number>> {
+  if (baseline.kind === 'majority') return { accuracy: baseline.accuracy };
+  const { rmse, mae, r2 } = baseline;
+  return { rmse, mae, r2 };
 }
 
 /** A line for each metric, a column for each split; no newline at the end. */
@@ -80,47 +153,10 @@ export function formatMetricsTable(columns: readonly MetricsColumn[]): string {
     metric,
     ...columns.map(([, values]) => cell(metric, values[metric])),
   ]);
-  return formatPlainTable(['', ...columns.map(([split]) => split)], rows);
-}
-
-/**
- * A table without lines: the first column on the left, the others on the right, `gap` blanks between
- * them; no newline at the end.
- */
-export function formatPlainTable(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  gap = 3,
-): string {
-  const table = new Table({
-    head: [...head],
-    colAligns: head.map((_, column) => (column === 0 ? ('left' as const) : ('right' as const))),
-    // No colours: the table also goes to files and to terminals that want none.
-    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
-    chars: { ...PLAIN_CHARS, middle: ' '.repeat(gap) },
-  });
-  for (const row of rows) table.push([...row]);
-  return table.toString();
+  return plainTable(['', ...columns.map(([split]) => `>${split}`)], rows, TABLE_GAP);
 }
 
 function cell(metric: string, value: number | undefined): string {
   if (value === undefined) return '';
   return metricNamed(metric)?.isCount ? formatCount(value) : formatMetric(value);
 }
-
-const PLAIN_CHARS = {
-  top: '',
-  'top-mid': '',
-  'top-left': '',
-  'top-right': '',
-  bottom: '',
-  'bottom-mid': '',
-  'bottom-left': '',
-  'bottom-right': '',
-  left: '',
-  'left-mid': '',
-  mid: '',
-  'mid-mid': '',
-  right: '',
-  'right-mid': '',
-};

@@ -1,12 +1,13 @@
 // Metrics for Weights & Biases, if the user asked for it. The service may be slow, wrong or away:
 // every wait has a deadline, every failure is one warning, and `metrics.jsonl` has everything
 // anyway.
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../../src/config/schema.ts';
-import { scalarMetrics } from '../../src/metrics/definitions.ts';
 import { recordNumber } from '../../src/json.ts';
-import type { MetricLogger, MetricRecord } from './metric-logger.ts';
+import { resultValues, type MetricLogger, type MetricRecord } from './metric-logger.ts';
 import type { Summary } from './summary.ts';
 
 /** The names and labels of a run at the service. */
@@ -15,6 +16,8 @@ export interface WandbRunOptions {
   /** Default: the account's own. */
   readonly entity?: string | undefined;
   readonly name: string;
+  /** The file that remembers the id of the run there, for a run that resumes. */
+  readonly idFile?: string | undefined;
   /** The resolved config. */
   readonly config: unknown;
   readonly tags: readonly string[];
@@ -78,6 +81,7 @@ export class WandbLogger implements MetricLogger {
   readonly #startTimer: NodeJS.Timeout;
   #state: 'starting' | 'started' | 'over' = 'starting';
   #lastStep = 0;
+  #hasLogged = false;
   /** Text that the SDK wrote to the console, the only place where it gives reasons. */
   #complaint = '';
   #onOver: () => void = () => undefined;
@@ -87,7 +91,7 @@ export class WandbLogger implements MetricLogger {
     this.#deadlineMs = options.deadlineMs ?? 10_000;
     this.#thread = new Worker(options.program ?? new URL('./wandb-thread.js', import.meta.url), {
       // A config has passed through JSON or YAML, but may hold undefined, which a clone keeps and JSON drops.
-      workerData: JSON.parse(JSON.stringify(run)) as WandbRunOptions,
+      workerData: JSON.parse(JSON.stringify({ ...run, id: idOf(run) })) as WandbRunOptions,
       env: { ...(options.env ?? process.env) },
       stdout: true,
       stderr: true,
@@ -103,15 +107,27 @@ export class WandbLogger implements MetricLogger {
     }, this.#deadlineMs).unref();
   }
 
-  log({ _step, _runtime, _timestamp, ...values }: MetricRecord): void {
+  log({ _step, ...values }: MetricRecord): void {
+    this.#hasLogged = true;
     this.#lastStep = _step;
     this.#send({ type: 'log', step: _step, values: recordValues(values) });
   }
 
+  /**
+   * Sends the records of a run that resumes in the places that they have there, so that what arrived
+   * before is not there twice. A run that goes back leaves there what it has sent.
+   */
+  restart(records: Iterable<MetricRecord>): void {
+    if (this.#hasLogged) return;
+    for (const record of records) this.log(record);
+  }
+
   async finish(summary: Summary | undefined): Promise<void> {
     if (this.#state === 'over') return;
-    if (summary)
-      this.#send({ type: 'log', step: this.#lastStep, values: recordValues(resultValues(summary)) });
+    if (summary) {
+      const times = { _runtime: summary.wallSeconds, _timestamp: Date.now() / 1000 };
+      this.log({ _step: this.#lastStep, ...times, ...resultValues(summary) });
+    }
     const over = new Promise<void>((resolve) => (this.#onOver = resolve));
     this.#send({ type: 'finish', exitCode: summary ? 0 : 1 });
     const timer = new AbortController();
@@ -156,15 +172,18 @@ export class WandbLogger implements MetricLogger {
   }
 }
 
-/** The numbers of the result that are not in the curves, named in the same way. */
-function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Record<string, number> {
-  const named = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
-    Object.entries(values).map(([key, value]) => [`${prefix}/${key}`, value]);
-  return {
-    wallSeconds,
-    trainSeconds,
-    ...Object.fromEntries([...named('best', best), ...(test ? named('test', scalarMetrics(test)) : [])]),
-  };
+/** The id that the run had there, or a new one, which is remembered. */
+function idOf({ project, entity, idFile }: WandbRunOptions): string {
+  const place = `${entity ?? ''}/${project}`;
+  try {
+    const known = JSON.parse(fs.readFileSync(idFile ?? '', 'utf8')) as Record<string, unknown>;
+    if (known['place'] === place && typeof known['id'] === 'string') return known['id'];
+  } catch {
+    // There is none, or nothing to read it from.
+  }
+  const id = randomBytes(4).toString('hex');
+  if (idFile !== undefined) fs.writeFileSync(idFile, `${JSON.stringify({ place, id })}\n`);
+  return id;
 }
 
 function recordValues(values: Readonly<Record<string, number>>): WandbValues {

@@ -100,7 +100,7 @@ export class InProcessCompute implements Compute {
   /** Starts as many threads as take the run's steps fastest, and says why. */
   async #startFastest(prepared: PreparedRun, log: Logger | undefined): Promise<void> {
     const { numThreads: mostThreads } = this.#own.setup.sizes;
-    if (mostThreads === 1) return log?.info('computing in this process on 1 thread');
+    if (mostThreads === 1) return log?.info('computing on 1 thread');
     const { config, data } = prepared;
     const indices = data.splits.train.subarray(0, config.batchSize);
     const batch = { indices, bounds: cutBatch(indices.length, config), weight: indices.length };
@@ -108,7 +108,7 @@ export class InProcessCompute implements Compute {
     const numSteps = config.epochs * numBatches(data.splits.train.length, config.batchSize);
     const coldMs = numSteps * (await timeStep(1));
     if (coldMs < SHORT_RUN_MS) {
-      return log?.info('computing in this process on 1 thread: the run is too short for more to pay');
+      return log?.info('computing on 1 thread: the run is too short for more to pay');
     }
     await this.#startThreads();
     const maxSteps = Math.ceil(numSteps / STEPS_PER_TRIAL);
@@ -118,7 +118,7 @@ export class InProcessCompute implements Compute {
     this.#threads = this.#threads.slice(0, numThreads - 1);
     for (const thread of surplus) thread.removeAllListeners();
     await Promise.all(surplus.map((thread) => thread.terminate()));
-    log?.info(`computing in this process on ${describeTimes(times)}`);
+    log?.info(`computing on ${describeTimes(times)}`);
   }
 
   /** Takes a step that leaves no trace; returns the milliseconds that it took. */
@@ -205,5 +205,5 @@ function describeTimes(times: readonly StepTime[]): string {
   );
   if (!fastest) return '';
   const against = others.map(([numThreads, stepMs]) => `${stepMs} on ${numThreads}`).join(', ');
-  return `${countOf(fastest[0], 'thread')}: ${fastest[1]} a step, against ${against}`;
+  return `${countOf(fastest[0], 'thread')}: ${fastest[1]} a step (${against})`;
 }

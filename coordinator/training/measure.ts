@@ -106,7 +106,7 @@ const MEASURES: Readonly<Record<PredictionKind, (outcome: Outcome) => MeasuredSp
 };
 
 /** The kind of prediction that was trained, which new data do not change: they may lack what made it so. */
-function predictionKindOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): PredictionKind {
+export function predictionKindOf({ config, data }: Pick<MeasureOptions, 'config' | 'data'>): PredictionKind {
   if (isSequence(data.dataset.layout)) return 'sequences';
   if (config.loss.kind === 'crossEntropy') return 'classes';
   if (config.loss.kind !== 'binaryCrossEntropy') return 'values';

@@ -113,6 +113,7 @@ const ENVIRONMENT_FIELDS = {
   LOCKSTEP_SEED: ['seed'],
   LOCKSTEP_EPOCHS: ['epochs'],
   LOCKSTEP_BATCH_SIZE: ['batchSize'],
+  LOCKSTEP_METRICS_PORT: ['tracking', 'prometheus', 'port'],
 } as const satisfies Record<string, KeyPath>;
 
 const MAX_SHOWN = 80;

@@ -336,6 +336,21 @@ const wandb = z.strictObject({
   tags: z.array(z.string().min(1)).default([]).describe('Labels to find the run by'),
 });
 
+const mlflow = z.strictObject({
+  uri: z.string().min(1).max(2048).optional().describe('Address of the server; default: MLFLOW_TRACKING_URI'),
+  experiment: z
+    .string()
+    .min(1)
+    .max(128)
+    .optional()
+    .describe('Experiment; default: MLFLOW_EXPERIMENT_NAME, or the name of the run'),
+});
+
+const prometheus = z.strictObject({
+  port: z.int().min(0).max(65_535).describe('Port of the page /metrics; 0 picks a free one'),
+  host: z.string().min(1).max(255).default('127.0.0.1').describe('Address to listen on'),
+});
+
 /** The fields of the config file, each by itself. */
 const configFields = z
   .strictObject({
@@ -406,7 +421,13 @@ const configFields = z
       .describe('When to save; false: never'),
     plots: z.boolean().default(true).describe('Draw loss curves and plots of the splits at the end'),
     tracking: z
-      .strictObject({ wandb: wandb.optional() })
+      .strictObject({
+        csv: z.boolean().default(false).describe('Writes metrics.csv'),
+        tensorboard: z.boolean().default(false).describe('Writes event files for TensorBoard'),
+        mlflow: mlflow.optional(),
+        prometheus: prometheus.optional(),
+        wandb: wandb.optional(),
+      })
       .prefault({})
       .describe('Where metrics go besides the run directory'),
   })

@@ -27,7 +27,7 @@ const WIDE_MODEL = {
     { kind: 'dense' as const, units: 1 },
   ],
 };
-const SHARING = 'workers of this machine get weights and leave results in shared memory';
+const SHARING = 'workers of this machine share weights and results in memory';
 
 /** The shared files that a process has open, by the links that the system gives for them. */
 function sharedFilesOf(pid: number): string[] {

@@ -9,6 +9,8 @@ export interface FakeWandb {
   readonly upserts: Record<string, unknown>[];
   /** Lines of wandb-history.jsonl, parsed. */
   readonly history: Record<string, unknown>[];
+  /** Places of the first lines that requests with history have. */
+  readonly offsets: number[];
   /** Last wandb-summary.json, parsed. */
   summary: Record<string, unknown> | undefined;
   /** Exit code sent with the end of the run. */
@@ -23,7 +25,7 @@ export interface FakeWandb {
 export type FakeBehaviour = 'answer' | 'refuse' | 'hang';
 
 interface StreamBody {
-  readonly files?: Record<string, { readonly content: readonly string[] }>;
+  readonly files?: Record<string, { readonly content: readonly string[]; readonly offset: number }>;
   readonly complete?: boolean;
   readonly exitcode?: number;
 }
@@ -58,6 +60,7 @@ export async function startFakeWandb(behaviour: FakeBehaviour = 'answer'): Promi
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     upserts: [],
     history: [],
+    offsets: [],
     summary: undefined,
     exitCode: undefined,
     credentials: undefined,
@@ -85,6 +88,8 @@ function answerGraphql(fake: FakeWandb, { query, variables }: GraphqlBody): obje
 }
 
 function takeFiles(fake: FakeWandb, { files = {}, complete, exitcode }: StreamBody): object {
+  const history = files['wandb-history.jsonl'];
+  if (history) fake.offsets.push(history.offset);
   for (const line of files['wandb-history.jsonl']?.content ?? []) fake.history.push(parse(line));
   const summary = files['wandb-summary.json']?.content.at(-1);
   if (summary !== undefined) fake.summary = parse(summary);

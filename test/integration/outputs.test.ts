@@ -82,6 +82,7 @@ describe('the directory of a run', () => {
       train: { loss: number() },
       validation: measured,
       test: measured,
+      baseline: { kind: 'mean', ...errors },
       best: { epoch: 2, loss: summary.validation?.loss },
     });
     expect(summary.samplesPerSecond).toBeCloseTo(summary.samplesSeen / summary.trainSeconds);

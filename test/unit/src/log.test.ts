@@ -33,6 +33,23 @@ test('lines are coloured only on a terminal, and NO_COLOR turns colours off', ()
   expect(colored(true)).toBe(false);
 });
 
+test('lines are broken at words on a terminal, and stay whole elsewhere', () => {
+  const written = (isTTY: boolean): string => {
+    const terminal = new FakeTerminal({ isTTY, columns: 40 });
+    createLogger({ screen: new Screen(terminal) }).info('the disk is full, and 3 records are lost');
+    return terminal.written;
+  };
+  vi.stubEnv('NO_COLOR', '1');
+  expect(written(true).slice('[12:00:00] '.length)).toBe(
+    'INFO: the disk is full, and 3\n    records are lost\n',
+  );
+  expect(written(false)).toMatch(/^\S+ INFO: the disk is full, and 3 records are lost\n$/);
+});
+
+test('a terminal that does not know its width has 80 columns', () => {
+  expect(new Screen(new FakeTerminal({ isTTY: true, columns: 0 })).columns).toBe(80);
+});
+
 test('lines below the level are dropped', () => {
   const terminal = new FakeTerminal({ isTTY: false });
   createLogger({ level: 'warn', screen: new Screen(terminal) }).info('hello');

@@ -10,7 +10,15 @@ import { createProgress } from '../../../coordinator/output/progress.ts';
 import { printBlocks } from '../../../coordinator/output/results.ts';
 import { formatError, LockstepError } from '../../../src/errors.ts';
 import { createLogger, LogFile, Screen } from '../../../src/log.ts';
-import { printable, shellWord } from '../../../src/printable.ts';
+import {
+  fitLine,
+  formatDuration,
+  formatMetric,
+  formatSize,
+  printable,
+  shellWord,
+  wrapLines,
+} from '../../../src/printable.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 
@@ -196,4 +204,65 @@ describe.skipIf(process.platform === 'win32')('shellWord', () => {
       './-rf',
     ]);
   });
+});
+
+it.each([
+  [0.21341, '0.2134'],
+  [9999.96, '10,000'],
+  [1_234_567, '1,234,567'],
+  [0.0000123, '1.230e-5'],
+  [-3.5, '-3.500'],
+  [Number.NaN, 'NaN'],
+])('a metric of %d is shown as %s', (value, text) => {
+  expect(formatMetric(value)).toBe(text);
+});
+
+it.each([
+  [0.0234, '0.02 s'],
+  [4, '4 s'],
+  [4.21, '4.2 s'],
+  [9.96, '10 s'],
+  [59.96, '1 min 0 s'],
+  [200, '3 min 20 s'],
+  [7380, '2 h 3 min'],
+])('a duration of %d seconds is shown as %s', (seconds, text) => {
+  expect(formatDuration(seconds)).toBe(text);
+});
+
+it.each([
+  [0.52, '0.52'],
+  [850, '850'],
+  [1234, '1.2k'],
+  [41_234, '41k'],
+  [999_999, '1M'],
+  [1_234_567, '1.2M'],
+])('a count of %d is shown by its size as %s', (value, text) => {
+  expect(formatSize(value)).toBe(text);
+});
+
+it('a line that is too long loses what is left out first, then has short forms, then loses more, but never all', () => {
+  const parts = [
+    { text: 'one' },
+    { text: 'twenty-two', short: '22', leaveOut: 2 },
+    { text: 'three', leaveOut: 1 },
+    { text: 'four', leaveOut: 0 },
+  ];
+  const fitted = [28, 27, 21, 13, 12, 7, 6, 1].map((width) => fitLine(parts, width));
+  expect(fitted).toEqual([
+    'one  twenty-two  three  four',
+    'one  twenty-two  three',
+    'one  22  three',
+    'one  22',
+    'one  22',
+    'one  22',
+    'one',
+    'one',
+  ]);
+});
+
+it('lines are broken at spaces with an indent, styles take no room, and a long word stays whole', () => {
+  expect(wrapLines('aaa bbb ccc\nshort', 8)).toBe('aaa bbb\n    ccc\nshort');
+  expect(wrapLines('\x1b[32maaa\x1b[39m bbb', 7)).toBe('\x1b[32maaa\x1b[39m bbb');
+  expect(wrapLines('a /a/very/long/path b', 8)).toBe('a\n    /a/very/long/path\n    b');
+  expect(wrapLines('  indented text', 10)).toBe('  indented\n    text');
 });

@@ -9,6 +9,7 @@ import {
 } from '../../../../coordinator/output/wandb-logger.ts';
 import type { Summary } from '../../../../coordinator/output/summary.ts';
 import { compileFiles, type Compiled } from '../../../helpers/compiled.ts';
+import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
 import { startFakeWandb, type FakeWandb, type FakeBehaviour } from '../../../helpers/fake-wandb.ts';
 
 const CONFIG: ConfigInput = {
@@ -85,13 +86,14 @@ describe('WandbLogger', () => {
   async function startLogger(
     behaviour: FakeBehaviour,
     overrides: Partial<WandbLoggerOptions> = {},
+    idFile?: string,
   ): Promise<{ fake: FakeWandb; logger: WandbLogger; infos: string[]; warnings: string[] }> {
     const fake = await startFakeWandb(behaviour);
     closers.push(() => fake.close());
     const infos: string[] = [];
     const warnings: string[] = [];
     const logger = new WandbLogger(
-      { project: 'homes', name: 'first', config: { seed: 7 }, tags: ['nightly'] },
+      { project: 'homes', name: 'first', idFile, config: { seed: 7 }, tags: ['nightly'] },
       {
         info: (message) => infos.push(message),
         warn: (message) => warnings.push(message),
@@ -123,12 +125,35 @@ describe('WandbLogger', () => {
       { project: 'homes', entity: 'tester', tags: ['nightly'] },
     ]);
     expect(fake.history).toMatchObject([
-      { _step: 10, 'train/loss': 0.5, 'val/loss': 0.6 },
-      { _step: 20, 'train/loss': 0.2, 'val/loss': 0.3 },
+      { _step: 10, _runtime: 1, _timestamp: 1, 'train/loss': 0.5, 'val/loss': 0.6 },
+      { _step: 20, _runtime: 2, _timestamp: 2, 'train/loss': 0.2, 'val/loss': 0.3 },
       { _step: 20, 'test/rmse': 25_000, 'test/r2': 0.81, 'test/transformed/r2': 0.83, 'best/epoch': 2 },
     ]);
     expect(fake.summary).toMatchObject({ 'train/loss': 0.2, 'test/mae': 18_000 });
     expect(fake.exitCode).toBe(0);
+  });
+
+  test('a run that resumes has the id that it had, and sends its records from the first place on', async () => {
+    const idFile = path.join(temporaryDirectory(), 'wandb.json');
+    const first = await startLogger('answer', {}, idFile);
+    const second = (step: number) => ({ _step: step, _runtime: step, _timestamp: step, lr: step });
+    first.logger.log(second(1));
+    await first.logger.finish(undefined);
+    const resumed = await startLogger('answer', {}, idFile);
+    resumed.logger.restart([second(1), second(2)]);
+    resumed.logger.log(second(2));
+    resumed.logger.log({ ...second(2), 'val/loss': 0.5 });
+    await resumed.logger.finish(undefined);
+    const [{ fake: before }, { fake: after }] = [first, resumed];
+    expect(after.upserts[0]?.['name']).toMatch(/^[0-9a-f]{8}$/);
+    expect(after.upserts[0]?.['name']).toBe(before.upserts[0]?.['name']);
+    expect(after.offsets).toEqual([0]);
+    expect(after.history.map(({ _step, lr }) => [_step, lr])).toEqual([
+      [1, 1],
+      [2, 2],
+      [2, 2],
+      [2, 2],
+    ]);
   });
 
   test('WandbLogger sends numbers that are not finite as the words that the service has for them', async () => {

@@ -129,7 +129,9 @@ checkpoint:
   everySeconds: 300
   keep: 3
 plots: true
-tracking: {}
+tracking:
+  csv: false
+  tensorboard: false
 `);
     const reloaded = await loadText(formatConfigYaml(config));
     expect(reloaded.config).toEqual(config);

@@ -82,7 +82,7 @@ describe('a loaded config', () => {
       epochs: 10,
       checkpoint: { everyEpochs: 1, everySeconds: 300, keep: 3 },
       plots: true,
-      tracking: {},
+      tracking: { csv: false, tensorboard: false },
     });
   });
 

@@ -27,7 +27,7 @@ describe('--set', () => {
       delimiter: ';',
     });
     expect(config.data.file).toMatch(/\/a=b\.csv$/);
-    expect(config.tracking).toEqual({ wandb: { project: 'houses', tags: [] } });
+    expect(config.tracking.wandb).toEqual({ project: 'houses', tags: [] });
   });
 
   it('--set changes one item of a list, even if an alias shares it', async () => {

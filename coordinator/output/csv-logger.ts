@@ -1,0 +1,59 @@
+// Metrics as a table, `metrics.csv`: a row for each record of `metrics.jsonl`, a column for each name in
+// the order in which names first appear.
+import fs from 'node:fs';
+import { LineFile } from '../../src/line-file.ts';
+import type { MetricLogger, MetricRecord } from './metric-logger.ts';
+
+export class CsvMetricLogger implements MetricLogger {
+  readonly #path: string;
+  readonly #all: () => Iterable<MetricRecord>;
+  #file: LineFile;
+  readonly #columns = new Set<string>();
+
+  /** `all` gives every record so far, the one that is being logged included. */
+  constructor(path: string, all: () => Iterable<MetricRecord>) {
+    this.#path = path;
+    this.#all = all;
+    this.#file = new LineFile(path);
+  }
+
+  /** A name that is new, such as that of the first validation, adds a column, and the file is written anew. */
+  log(record: MetricRecord): void {
+    const isKnown = Object.keys(record).every((name) => this.#columns.has(name));
+    if (isKnown) this.#file.append(this.#row(record));
+    else this.restart(this.#all());
+  }
+
+  restart(records: Iterable<MetricRecord>): void {
+    const rows = [...records];
+    this.#columns.clear();
+    for (const row of rows) for (const name of Object.keys(row)) this.#columns.add(name);
+    const anew = `${this.#path}.new`;
+    fs.rmSync(anew, { force: true });
+    const file = new LineFile(anew);
+    try {
+      if (this.#columns.size > 0) file.append(`${[...this.#columns].map(quoted).join(',')}\n`);
+      for (const row of rows) file.append(this.#row(row));
+      fs.renameSync(anew, this.#path);
+    } catch (error) {
+      file.close();
+      fs.rmSync(anew, { force: true });
+      throw error;
+    }
+    this.#file.close();
+    this.#file = file;
+  }
+
+  finish(): Promise<void> {
+    this.#file.close();
+    return Promise.resolve();
+  }
+
+  #row(record: MetricRecord): string {
+    return `${[...this.#columns].map((name) => record[name] ?? '').join(',')}\n`;
+  }
+}
+
+function quoted(name: string): string {
+  return /[",\n\r]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
+}

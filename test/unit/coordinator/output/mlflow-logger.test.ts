@@ -1,0 +1,208 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import {
+  mlflowIntent,
+  MlflowLogger,
+  type MlflowLoggerOptions,
+} from '../../../../coordinator/output/mlflow-logger.ts';
+import type { MetricRecord } from '../../../../coordinator/output/metric-logger.ts';
+import { configSchema, type ConfigInput } from '../../../../src/config/schema.ts';
+import { startFakeMlflow, type FakeMlflow } from '../../../helpers/fake-mlflow.ts';
+import { HOUSE_SUMMARY } from '../../../helpers/house-summary.ts';
+import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
+
+const CONFIG: ConfigInput = {
+  name: 'house',
+  data: { file: 'house.csv', target: 'price', features: Array.from({ length: 200 }, (_, i) => `f${i}`) },
+  model: { layers: [{ kind: 'dense', units: 1 }] },
+  loss: 'mse',
+};
+
+function parseConfig(tracking?: ConfigInput['tracking']) {
+  return configSchema.parse({ ...CONFIG, tracking });
+}
+
+async function startFake(options?: { artifacts: string }): Promise<FakeMlflow> {
+  const fake = await startFakeMlflow(options);
+  onTestFinished(() => fake.close());
+  return fake;
+}
+
+interface Started {
+  readonly logger: MlflowLogger;
+  readonly infos: string[];
+  readonly warnings: string[];
+}
+
+function startLogger(uri: string, directory: string, options: Partial<MlflowLoggerOptions> = {}): Started {
+  const infos: string[] = [];
+  const warnings: string[] = [];
+  const logger = new MlflowLogger(
+    { uri, experiment: 'homes', name: 'first', config: parseConfig(), directory },
+    { info: (text) => infos.push(text), warn: (text) => warnings.push(text), env: {}, ...options },
+  );
+  return { logger, infos, warnings };
+}
+
+function stepRecord(step: number): MetricRecord {
+  return { _step: step, _runtime: step, _timestamp: 1000 + step / 4, lr: 0.5 };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  await expect.poll(condition, { timeout: 10_000, interval: 10 }).toBe(true);
+}
+
+/** Steps that the server has of the learning rate. */
+function stepsOf(fake: FakeMlflow, run = 'run1'): number[] {
+  return (fake.runs.get(run)?.metrics ?? []).filter(({ key }) => key === 'lr').map(({ step }) => step);
+}
+
+test('MLflow is asked for by the config or the environment, and the config takes precedence', () => {
+  expect(mlflowIntent(parseConfig(), {})).toBeUndefined();
+  expect(mlflowIntent(parseConfig({ mlflow: {} }), {})).toBeUndefined();
+  const env = { MLFLOW_TRACKING_URI: 'http://a', MLFLOW_EXPERIMENT_NAME: 'x' };
+  expect(mlflowIntent(parseConfig(), env)).toEqual({ uri: 'http://a', experiment: 'x' });
+  expect(mlflowIntent(parseConfig({ mlflow: { uri: 'http://b' } }), {})).toEqual({
+    uri: 'http://b',
+    experiment: 'house',
+  });
+  const config = parseConfig({ mlflow: { uri: 'http://b', experiment: 'y' } });
+  expect(mlflowIntent(config, env)).toEqual({ uri: 'http://b', experiment: 'y' });
+});
+
+test('MLflow gets the config within its limits, every metric, the result, the files and the end', async () => {
+  const fake = await startFake();
+  const directory = temporaryDirectory();
+  fs.mkdirSync(path.join(directory, 'plots'));
+  fs.writeFileSync(path.join(directory, 'plots/loss curves.svg'), '<svg/>');
+  fs.writeFileSync(path.join(directory, 'summary.json'), '{}');
+  const { logger, infos, warnings } = startLogger(`${fake.url}/`, directory, {
+    env: { MLFLOW_TRACKING_TOKEN: 'secret' },
+  });
+  for (let step = 1; step <= 2500; step++) logger.log(stepRecord(step));
+  logger.log({ _step: 2500, _runtime: 1, _timestamp: 2000.5, 'val/r2': -Infinity });
+  await logger.finish(HOUSE_SUMMARY);
+  expect(warnings).toEqual([]);
+  expect(infos).toEqual([`MLflow: recording run run1 at ${fake.url}/`]);
+  expect(fake.authorization).toBe('Bearer secret');
+  const run = fake.runs.get('run1')!;
+  expect(fake.experiments.get('homes')).toBe(run.experimentId);
+  expect({ name: run.name, status: run.status }).toEqual({ name: 'first', status: 'FINISHED' });
+  expect(run.params.get('optimizer.learningRate')).toBe('0.001');
+  expect(run.params.get('data.features')).toHaveLength(500);
+  expect(Math.max(...fake.batches)).toBeLessThanOrEqual(1000);
+  expect(stepsOf(fake)).toEqual(Array.from({ length: 2500 }, (_, index) => index + 1));
+  expect(run.metrics[0]).toEqual({ key: 'lr', value: 0.5, timestamp: 1_000_250, step: 1 });
+  expect(run.metrics.find(({ key }) => key === 'val/r2')?.value).toBe('-Infinity');
+  expect(run.metrics.find(({ key }) => key === 'test/mae')).toMatchObject({ value: 19_000, step: 2500 });
+  expect([...fake.artifacts]).toEqual([
+    ['1/run1/artifacts/summary.json', '{}'],
+    ['1/run1/artifacts/plots/loss curves.svg', '<svg/>'],
+  ]);
+});
+
+test('a run that resumes is the same run at MLflow, and no record is there twice or missing', async () => {
+  const fake = await startFake();
+  const directory = temporaryDirectory();
+  const first = startLogger(fake.url, directory);
+  for (const step of [1, 2, 3, 4]) first.logger.log(stepRecord(step));
+  await first.logger.finish(undefined);
+  expect(fake.runs.get('run1')?.status).toBe('FAILED');
+  const resumed = startLogger(fake.url, directory);
+  // Step 3 was in no checkpoint and is taken again; step 5 never reached the server.
+  resumed.logger.restart([stepRecord(1), stepRecord(2)]);
+  for (const step of [3, 4, 5]) resumed.logger.log(stepRecord(step));
+  await resumed.logger.finish(HOUSE_SUMMARY);
+  expect([...fake.runs.keys()]).toEqual(['run1']);
+  expect(stepsOf(fake)).toEqual([1, 2, 3, 4, 5]);
+  expect(fake.runs.get('run1')?.status).toBe('FINISHED');
+});
+
+test('a run that MLflow has lost, or that another server had, is a new one with all its records', async () => {
+  const fake = await startFake();
+  const directory = temporaryDirectory();
+  fs.writeFileSync(
+    path.join(directory, 'mlflow.json'),
+    JSON.stringify({ uri: `${fake.url}/`, runId: 'gone' }),
+  );
+  const { logger, warnings } = startLogger(fake.url, directory);
+  logger.restart([stepRecord(1), stepRecord(2)]);
+  await logger.finish(HOUSE_SUMMARY);
+  expect(warnings).toEqual([]);
+  expect(stepsOf(fake)).toEqual([1, 2]);
+});
+
+test('a wrong token is one warning, the token is not in it, and nothing more is asked', async () => {
+  const fake = await startFake();
+  fake.trouble = { status: 401, code: 'UNAUTHENTICATED' };
+  const { logger, warnings } = startLogger(fake.url, temporaryDirectory(), {
+    env: { MLFLOW_TRACKING_TOKEN: 'secret' },
+  });
+  logger.log(stepRecord(1));
+  await logger.finish(HOUSE_SUMMARY);
+  expect(warnings).toEqual([
+    'MLflow: HTTP 401 {"error_code":"UNAUTHENTICATED","message":"refused"}; metrics are in the run directory only',
+  ]);
+  expect(fake.numRequests).toBe(1);
+});
+
+test('a server that answers again gets what has waited, after one warning', async () => {
+  const fake = await startFake();
+  fake.trouble = { status: 503, code: 'TEMPORARILY_UNAVAILABLE' };
+  const { logger, warnings } = startLogger(fake.url, temporaryDirectory());
+  logger.log(stepRecord(1));
+  await until(() => fake.numRequests >= 2);
+  fake.trouble = undefined;
+  await until(() => stepsOf(fake).length === 1);
+  await logger.finish(HOUSE_SUMMARY);
+  expect(fake.runs.get('run1')?.status).toBe('FINISHED');
+  expect(warnings).toEqual([
+    'MLflow: HTTP 503 {"error_code":"TEMPORARILY_UNAVAILABLE","message":"refused"}; it is asked again, and ' +
+      'metrics are in the run directory',
+  ]);
+});
+
+test('a server that is not there is one warning, and the end of the run does not wait for it', async () => {
+  const fake = await startFakeMlflow();
+  await fake.close();
+  const { logger, warnings } = startLogger(fake.url, temporaryDirectory());
+  await until(() => warnings.length > 0);
+  logger.log(stepRecord(1));
+  const startedMs = performance.now();
+  await logger.finish(HOUSE_SUMMARY);
+  expect(performance.now() - startedMs).toBeLessThan(2000);
+  expect(warnings).toEqual([
+    expect.stringMatching(/^MLflow: fetch failed: .*ECONNREFUSED.*; it is asked again/),
+  ]);
+});
+
+test('a server that never answers delays the end by no more than the deadline', async () => {
+  const fake = await startFake();
+  fake.trouble = 'hang';
+  const { logger, warnings } = startLogger(fake.url, temporaryDirectory(), { deadlineMs: 500 });
+  logger.log(stepRecord(1));
+  const startedMs = performance.now();
+  await logger.finish(HOUSE_SUMMARY);
+  expect(performance.now() - startedMs).toBeLessThan(3000);
+  expect(warnings).toHaveLength(1);
+  expect(warnings[0]).toMatch(
+    /^MLflow: .* within (the deadline|0\.5 s); metrics are in the run directory only$/,
+  );
+});
+
+test('files stay in the run directory where the server does not take them', async () => {
+  const fake = await startFake({ artifacts: 's3://bucket' });
+  const directory = temporaryDirectory();
+  fs.writeFileSync(path.join(directory, 'summary.json'), '{}');
+  const { logger, infos, warnings } = startLogger(fake.url, directory);
+  await logger.finish(HOUSE_SUMMARY);
+  expect({ warnings, artifacts: fake.artifacts.size }).toEqual({ warnings: [], artifacts: 0 });
+  expect(infos.at(-1)).toBe('MLflow: the server takes no files; they are in the run directory');
+});
+
+test.each(['file:///tmp/mlruns', 'nonsense'])('the address %s is refused before anything is sent', (uri) => {
+  expect(() => startLogger(uri, temporaryDirectory())).toThrow(
+    'MLFLOW_TRACKING_URI or tracking.mlflow.uri is no address of a server, http:// or https://',
+  );
+});
