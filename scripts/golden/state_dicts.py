@@ -94,6 +94,9 @@ def models():
     yield "recurrent layers", (6, 5), nn.Sequential(
         Sequence(5, 4, batch_first=True), nn.Dropout(0.2), Last(4, 3, batch_first=True), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)
     )
+    yield "a cropped image", IMAGE, nn.Sequential(
+        nn.ZeroPad2d((-1, -1, 0, -1)), nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(60, 2)
+    )
 
 
 def table():

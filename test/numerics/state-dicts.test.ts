@@ -131,6 +131,15 @@ const MODELS: Readonly<Record<string, { readonly shape: readonly number[]; reado
         { kind: 'dense', units: 11 },
       ],
     },
+    'a cropped image': {
+      shape: IMAGE,
+      layers: [
+        { kind: 'augment', flip: 'both', shift: 1 },
+        { kind: 'augment', crop: [7, 6] },
+        { kind: 'conv2d', filters: 3, kernelSize: 3 },
+        OUTPUT,
+      ],
+    },
     'recurrent layers': {
       shape: [6, 5],
       layers: [
