@@ -8,6 +8,7 @@ import {
   DEFAULT_FAN_IN,
   MAX_FAN_IN,
   MAX_FOLDS,
+  MAX_TRIALS,
   MAX_SHARDS,
   MAX_THREADS,
   MAX_WORKERS,
@@ -31,6 +32,7 @@ import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './ru
 import type { CompareArguments, RunsArguments } from './runs-command.ts';
 import type { ExportArguments } from './export-command.ts';
 import type { ServeArguments } from './serve-command.ts';
+import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './runtime.ts';
 
@@ -56,6 +58,19 @@ const orAuto =
 
 const threadsOption = (description: string): Option =>
   new Option('--threads <count>', description).argParser(wholeNumber(1, MAX_THREADS)).env('LOCKSTEP_THREADS');
+
+const workersOption = (): Option =>
+  new Option('--workers <count>', 'worker processes; auto or 0: compute in this process')
+    .argParser(orAuto(wholeNumber(0, MAX_WORKERS)))
+    .default('auto')
+    .env('LOCKSTEP_WORKERS');
+
+const localThreadsOption = (): Option =>
+  threadsOption(
+    'compute threads of this process, or of each worker; auto: as many as prove to be fastest, 1 in a worker',
+  )
+    .argParser(orAuto(wholeNumber(1, MAX_THREADS)))
+    .default('auto');
 
 const topologyOption = (): Option =>
   new Option('--topology <shape>', 'star: the coordinator serves all workers; tree: workers serve others')
@@ -101,19 +116,8 @@ function withConfig(command: Command): Command {
 function addTrainingCommands(program: Command): void {
   withConfig(program.command('train'))
     .description('train on this machine: starts the workers, trains, validates, tests')
-    .addOption(
-      new Option('--workers <count>', 'worker processes; auto or 0: compute in this process')
-        .argParser(orAuto(wholeNumber(0, MAX_WORKERS)))
-        .default('auto')
-        .env('LOCKSTEP_WORKERS'),
-    )
-    .addOption(
-      threadsOption(
-        'compute threads of this process, or of each worker; auto: as many as prove to be fastest, 1 in a worker',
-      )
-        .argParser(orAuto(wholeNumber(1, MAX_THREADS)))
-        .default('auto'),
-    )
+    .addOption(workersOption())
+    .addOption(localThreadsOption())
     .option(
       '--folds <count>',
       'train once for each of so many parts of the data as the test split; mean and deviation at the end',
@@ -159,6 +163,37 @@ function addTrainingCommands(program: Command): void {
     )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
+    );
+}
+
+/** Adds the search for good values of a config. */
+function addTune(program: Command): void {
+  program
+    .command('tune')
+    .description('train with other values of some keys of the config, to find those with the best validation')
+    .argument('<config>', 'YAML or JSON file that describes the run', filePath)
+    .option(
+      '--vary <key=values>',
+      'a key of the config and its values: a list, [16, 32], or a range, 0..0.5, log:1e-4..0.1; repeatable',
+      collect,
+      [],
+    )
+    .addOption(
+      new Option('--method <name>', 'random draws, or all combinations of lists')
+        .choices(['random', 'grid'])
+        .default('random'),
+    )
+    .option('--trials <count>', 'trials of a random search', wholeNumber(1, MAX_TRIALS), 20)
+    .option('--seed <number>', 'seed of the draws', wholeNumber(0, 4_294_967_295), 0)
+    .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
+    .option('--run-dir <dir>', 'directory for all trials (default: runs/<time>-<name>-tune)', filePath)
+    .option('--resume', 'continue the search of --run-dir: trials that are over stay')
+    .option('--no-early-stop', 'run every trial to its end, even one that is worse than most others')
+    .addOption(workersOption())
+    .addOption(localThreadsOption())
+    .option('--json', 'print the trials as JSON')
+    .action(async (config: string, options: TuneArguments) =>
+      (await import('./tune-command.ts')).runTune(config, options),
     );
 }
 
@@ -459,6 +494,7 @@ function createProgram(writeOut: (text: string) => void): Command {
     .showHelpAfterError('(run with --help for usage)');
   addFirstCommands(program);
   addTrainingCommands(program);
+  addTune(program);
   addResultCommands(program);
   addBenchmarks(program);
   return program;

@@ -30,3 +30,6 @@ export const DEFAULT_FAN_IN = 8;
 
 /** Parts of a cross-validation. */
 export const MAX_FOLDS = 100;
+
+/** Trials of a search; more would take longer than anybody waits. */
+export const MAX_TRIALS = 10_000;

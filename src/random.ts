@@ -8,7 +8,7 @@
 // Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Random123).
 
 /** The second key word of every draw in Lockstep, on the host and in the kernels. */
-export const PURPOSE = { split: 1, order: 2, init: 3, dropout: 4, augment: 5 } as const;
+export const PURPOSE = { split: 1, order: 2, init: 3, dropout: 4, augment: 5, tune: 6 } as const;
 export type Purpose = keyof typeof PURPOSE;
 
 const ROUNDS = 10;

@@ -137,6 +137,7 @@ describe('docs/cli.md', () => {
       'train',
       'coordinator',
       'worker',
+      'tune',
       'predict',
       'export',
       'serve',
