@@ -66,7 +66,9 @@ describe('the values of a search', () => {
     const refused = (action: () => unknown) => errorOf(Promise.resolve().then(action));
     expect(await refused(() => readDimensions(['a=[1]', 'a=[2]']))).toContain('--vary a is given twice');
     expect(await refused(() => gridPoints(readDimensions(['a=1..2'])))).toContain('a grid takes lists');
-    const many = ['a', 'b', 'c', 'd', 'e'].map((key) => `${key}=[${Array.from({ length: 7 }).fill(1).join()}]`);
+    const many = ['a', 'b', 'c', 'd', 'e'].map(
+      (key) => `${key}=[${Array.from({ length: 7 }).fill(1).join()}]`,
+    );
     expect(await refused(() => gridPoints(readDimensions(many)))).toContain('more than 10000 points');
   });
 });
