@@ -1,24 +1,22 @@
 // Headers to msgpack and back, restricted to plain values both ways. A header that arrives is
-// scanned before it is decoded, because the decoder is too obliging: it builds regular expressions,
-// sets and record classes from extension types, recurses as deep as it is asked to, and allocates
-// an array of any announced length.
-import './msgpackr-environment.ts';
-import { Packr, Unpackr } from 'msgpackr';
+// scanned before it is decoded, because the decoder is too obliging: it makes dates of extension types,
+// takes any number of keys and any depth, and allocates an array of any announced length.
+import { Decoder, Encoder } from '@msgpack/msgpack';
 import { MAX_HEADER_DEPTH, MAX_HEADER_ITEMS, MAX_MAP_KEYS } from './limits.ts';
 import { ProtocolError } from './protocol-error.ts';
 
-const packr = new Packr({ useRecords: false, moreTypes: false });
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, structuredClone: false });
+const encoder = new Encoder();
+const decoder = new Decoder();
 
 const PLAIN_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'boolean']);
 
 /**
  * Encodes a header; properties that are undefined are left out.
  * @returns a view that is valid until the next call.
- * @throws TypeError for what msgpackr would encode as something else, a `Float32Array` above all.
+ * @throws TypeError for what the library would encode as something else, a `Float32Array` above all.
  */
 export function packHeader(fields: object): Uint8Array {
-  return packr.pack(toPlain(fields));
+  return encoder.encodeSharedRef(toPlain(fields));
 }
 
 /**
@@ -29,7 +27,7 @@ export function unpackHeader(bytes: Uint8Array): Readonly<Record<string, unknown
   scanMsgpack(bytes);
   let header: unknown;
   try {
-    header = unpackr.unpack(bytes);
+    header = decoder.decode(bytes);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new ProtocolError('E_HEADER_ENCODING', `message header does not decode (${reason})`);
@@ -45,7 +43,7 @@ export function unpackHeader(bytes: Uint8Array): Readonly<Record<string, unknown
   return header as Record<string, unknown>;
 }
 
-/** A copy that holds only what survives the way through msgpackr unchanged. */
+/** A copy that holds only what survives the way through msgpack unchanged. */
 function toPlain(value: unknown): unknown {
   if (value === null || PLAIN_TYPES.has(typeof value) || value instanceof Uint8Array) return value;
   if (Array.isArray(value)) return value.map(toPlain);

@@ -1,8 +1,8 @@
 // Valid messages for protocol tests: arbitrary ones with the body each needs, and bytes with one thing
 // changed.
 import { crc32 } from 'node:zlib';
+import { Encoder } from '@msgpack/msgpack';
 import fc from 'fast-check';
-import { Packr } from 'msgpackr';
 import type { LossSpec } from '../../src/losses/registry.ts';
 import { NUMERICS } from '../../src/kernels/kernels.ts';
 import type { LayerSpec } from '../../src/layers/registry.ts';
@@ -298,11 +298,11 @@ export function envelopeAround(
   return withChecksum(data);
 }
 
-const packr = new Packr({ useRecords: false });
+const encoder = new Encoder({ useBigInt64: true });
 
 /** A message whose header holds any properties at all. */
 export function messageWith(type: Message['type'], fields: object, body?: Uint8Array): Buffer {
-  return envelopeAround(packr.pack(fields), type, body);
+  return envelopeAround(encoder.encode(fields), type, body);
 }
 
 /** The same bytes with a correct checksum. */

@@ -64,8 +64,8 @@ const FEWER = '\n  help: use fewer layers; those inside residual blocks count to
 describe('a model beyond the limits', () => {
   it.each([
     [2, '2,971', 'message header has more than 16384 values'],
-    [6, '6,931', 'welcome: the header has 292574 bytes'],
-    [9, '9,901', 'welcome: the header has 426224 bytes'],
+    [6, '6,931', 'welcome: the header has 278704 bytes'],
+    [9, '9,901', 'welcome: the header has 406414 bytes'],
   ])(
     'a model of 990 residual blocks of %i layers is refused while it is prepared',
     async (size, layers, reason) => {

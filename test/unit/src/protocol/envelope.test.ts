@@ -1,9 +1,8 @@
 // The envelope and the restricted msgpack inside it: messages that pass unchanged, and
 // every way to be malformed.
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { decodeEnvelope, encodeMessage } from '../../../../src/protocol/envelope.ts';
 import {
   MAX_BODY_BYTES,
@@ -13,7 +12,6 @@ import {
 } from '../../../../src/protocol/limits.ts';
 import { TYPE_CODES } from '../../../../src/protocol/message-types.ts';
 import { ProtocolError } from '../../../../src/protocol/protocol-error.ts';
-import { compileFiles } from '../../../helpers/compiled.ts';
 import {
   anyMessage,
   envelopeAround,
@@ -92,7 +90,7 @@ describe('an encoded message', () => {
 
   it('a message with a header over the limit cannot be encoded', () => {
     expect(() => encodeMessage({ type: 'stop', reason: 'x'.repeat(MAX_HEADER_BYTES) })).toThrow(
-      new RangeError('stop: the header has 131087 bytes'),
+      new RangeError('stop: the header has 131085 bytes'),
     );
   });
 
@@ -108,18 +106,6 @@ describe('an encoded message', () => {
     expect(() => encodeMessage(message)).toThrow(
       new TypeError(`a message header cannot hold a value of type ${name}`),
     );
-  });
-
-  it('a message is encoded without the native code of the msgpack library', () => {
-    const names = ['limits', 'protocol-error', 'msgpackr-environment', 'msgpack'];
-    const files = names.map((name) => `src/protocol/${name}.ts`);
-    const { directory, remove } = compileFiles(files, { withPackages: true });
-    onTestFinished(remove);
-    const script = `import './msgpack.js';
-      import { isNativeAccelerationEnabled } from 'msgpackr';
-      console.log(isNativeAccelerationEnabled);`;
-    const options = { cwd: directory, encoding: 'utf8', env: {} } as const;
-    expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], options)).toBe('false\n');
   });
 
   it('each type of message has a type code of its own', () => {
@@ -262,11 +248,12 @@ describe('a header that is not plain msgpack', () => {
     expect(JSON.stringify(header['a'])).toBe(`${'['.repeat(31)}null${']'.repeat(31)}`);
   });
 
-  it('a header cannot reach a prototype', () => {
-    const { header } = decodeEnvelope(
-      messageWith('ready', JSON.parse('{"__proto__": {"polluted": 1}}') as object),
-    );
-    expect(Object.getPrototypeOf(header)).toBe(Object.prototype);
-    expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+  it('a header that names a prototype is refused', () => {
+    const header = JSON.parse('{"__proto__": {"polluted": 1}}') as object;
+    expect(refusalOf(messageWith('ready', header))).toEqual({
+      code: 'E_HEADER_ENCODING',
+      message: 'message header does not decode (The key __proto__ is not allowed)',
+      closeCode: 4400,
+    });
   });
 });

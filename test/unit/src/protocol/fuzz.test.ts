@@ -62,7 +62,7 @@ describe('20,000 random headers', () => {
     expect(numParsed).toBe(0);
   });
 
-  /** Tags of msgpack, lengths and names that mean something in JavaScript or to msgpackr, in any order. */
+  /** Tags of msgpack, lengths and names that mean something in JavaScript or to a library, in any order. */
   function randomMsgpack(random: () => number): Buffer {
     const below = (limit: number): number => Math.floor(limit * random());
     const words = ['__proto__', 'constructor', 'prototype', 'toString', 'kind', 'layers', 'run', 'bounds'];
