@@ -16,7 +16,7 @@ declare module 'vitest' {
   }
 }
 
-export default function setup({ provide }: TestProject): () => void {
+export function setup({ provide }: TestProject): () => void {
   const project = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'lockstep-installed-')));
   const npm = (args: string, cwd: string): string =>
     execFileSync('sh', ['-c', `npm ${args} 2>&1`], { cwd, encoding: 'utf8' });
