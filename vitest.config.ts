@@ -107,6 +107,7 @@ export default defineConfig({
       {
         test: {
           name: 'soak',
+          globalSetup: ['test/installed-package.ts'],
           include: ['test/soak/**/*.test.ts'],
           testTimeout: 60_000,
           maxWorkers: 1,
@@ -116,6 +117,7 @@ export default defineConfig({
       {
         test: {
           name: 'full',
+          globalSetup: ['test/installed-package.ts'],
           include: ['test/full/**/*.test.ts'],
           testTimeout: 60_000,
           isolate: false,

@@ -6,7 +6,7 @@ import { median } from '../coordinator/training/measure-threads.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
-import { Screen } from '../src/log.ts';
+import { Screen } from '../src/screen.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, formatCount } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';

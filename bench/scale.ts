@@ -16,7 +16,7 @@ import { loadConfig } from '../src/config/load.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
-import { Screen } from '../src/log.ts';
+import { Screen } from '../src/screen.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, formatCount, shellWord } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';

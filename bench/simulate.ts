@@ -4,7 +4,7 @@ import { fanInOf } from '../coordinator/start-compute.ts';
 import type { TopologyFlags } from '../coordinator/start-compute.ts';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { MAX_WORKERS } from '../src/limits.ts';
-import { Screen } from '../src/log.ts';
+import { Screen } from '../src/screen.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, formatCount } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import { writeFileDurably } from '../src/durable-write.ts';
-import { Screen } from '../src/log.ts';
+import { Screen } from '../src/screen.ts';
 import { countOf } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { nameInTrace, readTrace, startTrace } from '../src/trace.ts';

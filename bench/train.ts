@@ -9,7 +9,7 @@ import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
 import { loadKernelModule } from '../src/kernels/kernels.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
-import { Screen } from '../src/log.ts';
+import { Screen } from '../src/screen.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { findPeers, OWN_NAMES, OwnContender } from './contender.ts';
 import type { Contender, OwnName, PeerName } from './contender.ts';

@@ -16,7 +16,8 @@ import type { FoundData } from '../src/inspect/find-data.ts';
 import { guessTargets } from '../src/inspect/guess-target.ts';
 import type { ScannedTable } from '../src/inspect/scan-table.ts';
 import { shellWord } from '../src/printable.ts';
-import { createOutput, Interrupted } from './runtime.ts';
+import { Interrupted } from './endings.ts';
+import { createOutput } from './runtime.ts';
 
 /** Arguments of `lockstep init`. */
 export interface InitArguments {

@@ -13,7 +13,7 @@ import {
   MAX_THREADS,
   MAX_WORKERS,
 } from '../src/limits.ts';
-import { Screen } from '../src/log.ts';
+import { Screen } from '../src/screen.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
 import { printData } from '../coordinator/output/results.ts';
@@ -34,7 +34,7 @@ import type { ExportArguments } from './export-command.ts';
 import type { ServeArguments } from './serve-command.ts';
 import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
-import { Interrupted, orUncaught } from './runtime.ts';
+import { Interrupted, orUncaught } from './endings.ts';
 
 const wholeNumber =
   (least: number, most: number) =>

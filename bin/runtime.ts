@@ -1,19 +1,10 @@
 // Screen, log and signals of a command, the latter as an AbortSignal.
 import { didYouMean } from '../src/config/suggest.ts';
-import { EXIT, LockstepError, quoteValue } from '../src/errors.ts';
-import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
+import { LockstepError, quoteValue } from '../src/errors.ts';
+import { LOG_LEVELS, LogFile, createLogger } from '../src/log.ts';
 import type { LogLevel, Logger } from '../src/log.ts';
-
-/** The reason of an abort by signal; its exit code follows the convention of shells, 128 + signal. */
-export class Interrupted extends Error {
-  readonly exitCode: number;
-
-  constructor(signal: NodeJS.Signals) {
-    super(`interrupted by ${signal}`);
-    this.name = 'Interrupted';
-    this.exitCode = signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated;
-  }
-}
+import { Screen } from '../src/screen.ts';
+import { Interrupted, abortUncaughtWith } from './endings.ts';
 
 /** Screen and log of one command. */
 export interface Output {
@@ -36,12 +27,6 @@ export interface Runtime extends Output {
  * `timeout` signal a process and its whole group, so one Ctrl-C may arrive several times.
  */
 const REPEAT_WINDOW_MS = 1000;
-
-/** Longest time that an orderly end takes: the last checkpoint has a minute. */
-const ORDERLY_END_MS = 120_000;
-
-/** Aborts the running command, if it can be aborted. */
-let abortCommand: ((reason: Error) => void) | undefined;
 
 /**
  * Sets up the screen and the log of a command. `LOCKSTEP_LOG_LEVEL` chooses how much is logged.
@@ -87,40 +72,8 @@ export function createRuntime(): Runtime {
   process.once('disconnect', orphaned);
   // The disconnection from a coordinator that ended while this process was starting has already happened.
   if (process.send && !process.connected) orphaned();
-  abortCommand = (reason) => controller.abort(reason);
+  abortUncaughtWith((reason) => controller.abort(reason));
   return { ...output, log, signal: controller.signal };
-}
-
-/**
- * Runs a command. An uncaught error, of a timer, a stream or a library, ends it as a signal does: a
- * run saves its checkpoint, tells its workers and closes its records. Then the promise rejects with
- * that error.
- */
-export async function orUncaught(command: () => Promise<void>): Promise<void> {
-  let first: Error | undefined;
-  const abandoned = new Promise<never>((_, reject) => {
-    process.on('uncaughtException', (error) => {
-      // Later errors are consequences of the first.
-      if (first) return;
-      const cause = error instanceof Error ? error : new Error(String(error));
-      first = cause;
-      const abandon = (): void => {
-        reject(cause);
-        setImmediate(() => process.exit());
-      };
-      if (!abortCommand) return abandon();
-      abortCommand(cause);
-      // The command may wait for something that will never happen, or take too long.
-      process.once('beforeExit', abandon);
-      setTimeout(abandon, ORDERLY_END_MS).unref();
-    });
-  });
-  try {
-    await Promise.race([command(), abandoned]);
-  } catch (error) {
-    throw first ?? error;
-  }
-  if (first) throw first;
 }
 
 /** Reads `HOST:PORT`. @throws LockstepError (exit 2) if it is anything else */

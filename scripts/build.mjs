@@ -22,6 +22,8 @@ const TYPESCRIPT_SOURCES = [
 ];
 /** The dashboard's page, whose files that are no TypeScript are copied. */
 const PAGE = 'coordinator/dashboard/page';
+/** The fonts of plots as PNG, copied: the package they come from is ten times as large. */
+const FONTS = ['ttf/DejaVuSans.ttf', 'ttf/DejaVuSans-Bold.ttf', 'LICENSE'];
 /** Made last, so that its time is that of all. */
 const SCHEMA = 'config.schema.json';
 
@@ -59,6 +61,11 @@ if (!process.argv.includes('--kernels-only') && isStale(SCHEMA, TYPESCRIPT_SOURC
   run('typescript7/bin/tsc', '-p', 'tsconfig.build.json');
   for (const name of fs.readdirSync(path.join(root, PAGE)).filter((name) => /\.(html|css|svg)$/.test(name)))
     fs.copyFileSync(path.join(root, PAGE, name), path.join(root, 'dist', PAGE, name));
+  fs.mkdirSync(path.join(root, 'dist', 'fonts'), { recursive: true });
+  for (const name of FONTS) {
+    const copy = path.join(root, 'dist', 'fonts', path.basename(name));
+    fs.copyFileSync(path.join(root, 'node_modules/dejavu-fonts-ttf', name), copy);
+  }
   fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
   const { configSchema } = await import('../dist/src/config/schema.js');
   const jsonSchema = z.toJSONSchema(configSchema, { io: 'input' });

@@ -5,6 +5,7 @@ import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { LineFile } from './line-file.ts';
 import { indentFurther, printable, wrapLines } from './printable.ts';
+import { Screen } from './screen.ts';
 
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */
 export type Logger = pino.Logger;
@@ -22,95 +23,8 @@ export const LOG_LEVELS = [
   'trace',
 ] as const satisfies LogLevel[];
 
-/** The destination of text for people: `process.stderr`, or a stand-in. */
-export interface TextStream {
-  write(text: string): unknown;
-  readonly isTTY?: boolean | undefined;
-  /** Width in characters, of a terminal. */
-  readonly columns?: number | undefined;
-  /** Bytes that wait for the reader: writing to a pipe does not wait. */
-  readonly writableLength?: number | undefined;
-}
-
-/** More does not wait for a reader of stderr: some 10,000 lines. */
-const MAX_UNREAD_BYTES = 2 ** 20;
-
 /** A worker never opens a file; its lines must not pile up. */
 const MAX_EARLY_LINES = 1000;
-
-const CLEAR_LINE = '\r\x1b[K';
-
-/**
- * The terminal that log lines and a progress bar share. A bar is the last, unfinished line: `write` clears it
- * first, and the bar draws itself again at its next tick.
- */
-export class Screen {
-  readonly #stream: TextStream;
-  #hasStatusLine = false;
-  #numLinesLost = 0;
-
-  constructor(stream: TextStream = survivingStderr()) {
-    this.#stream = stream;
-  }
-
-  get isTTY(): boolean {
-    return this.#stream.isTTY === true;
-  }
-
-  /** Width of lines: that of the terminal; 80 where there is none, or it does not know. */
-  get columns(): number {
-    return this.#stream.columns || 80;
-  }
-
-  /** True for a terminal that somebody watches: in CI every state of a bar would stay as a line. */
-  get canRedraw(): boolean {
-    return this.isTTY && !process.env['CI'] && process.env['TERM'] !== 'dumb';
-  }
-
-  /** Tells whether escape codes for colour are wanted: on a terminal, unless `NO_COLOR` is set. */
-  get hasColors(): boolean {
-    return this.isTTY && !process.env['NO_COLOR'];
-  }
-
-  /** Writes whole lines; control characters in them are shown as escapes. */
-  write(text: string): void {
-    this.writeStyled(printable(text));
-  }
-
-  /**
-   * Writes lines that are printable except for styles of our own; counts them while too
-   * much waits for a reader.
-   */
-  writeStyled(text: string): void {
-    if ((this.#stream.writableLength ?? 0) > MAX_UNREAD_BYTES) {
-      this.#numLinesLost += text.split('\n').length - 1;
-      return;
-    }
-    this.clearStatus();
-    if (this.#numLinesLost > 0)
-      this.#stream.write(`${this.#numLinesLost} lines are missing here: stderr was not read\n`);
-    this.#numLinesLost = 0;
-    this.#stream.write(text);
-  }
-
-  /** Replaces the unfinished last line; for terminals only. */
-  drawStatus(text: string): void {
-    this.#hasStatusLine = true;
-    this.#stream.write(`${CLEAR_LINE}${printable(text)}`);
-  }
-
-  clearStatus(): void {
-    if (!this.#hasStatusLine) return;
-    this.#hasStatusLine = false;
-    this.#stream.write(CLEAR_LINE);
-  }
-}
-
-/** stderr whose reader may leave (`2>&1 | head`): without a listener its EPIPE would end the run. */
-function survivingStderr(): TextStream {
-  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
-  return process.stderr;
-}
 
 /**
  * The ndjson copy of the log. What is logged before `open` (the run directory is not known yet) is kept and

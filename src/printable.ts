@@ -46,11 +46,13 @@ export function formatCount(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }
 
-const COMPACT = new Intl.NumberFormat('en-US', { notation: 'compact' });
+/** Made at its first use: it takes longer than all else that `lockstep --version` does. */
+let compact: Intl.NumberFormat | undefined;
 
 /** A count for people who need no more of it than its size: `850`, `41k`, `1.2M`. */
 export function formatSize(count: number): string {
-  return COMPACT.format(count).replace('K', 'k');
+  compact ??= new Intl.NumberFormat('en-US', { notation: 'compact' });
+  return compact.format(count).replace('K', 'k');
 }
 
 /** A count with its noun, such as `1 worker`, `2 workers`. */

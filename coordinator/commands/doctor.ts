@@ -35,6 +35,7 @@ export async function examine(): Promise<Check[]> {
     checkSharedMemory(),
     ...(await guarded('ports', checkPorts)),
     checkPackage('sharp', 'pictures cannot be read; to train on them: npm install sharp@0.35.5'),
+    checkPackage('apache-arrow', 'Arrow files cannot be read; for that: npm install apache-arrow@21.2.0'),
     checkPackage(
       '@wandb/sdk',
       'metrics do not go to Weights & Biases; for that: npm install @wandb/sdk@0.5.1',
@@ -212,8 +213,8 @@ const MARKS = { ok: 'ok', slow: 'slow', broken: 'BROKEN', absent: '-' } as const
 /** The checks as lines for people, ending with a line that sums them up. */
 export function formatChecks(checks: readonly Check[]): string {
   const lines = checks.flatMap(({ name, state, found, advice }) => [
-    `${MARKS[state].padEnd(8)}${name.padEnd(12)}${found}`,
-    ...(advice === undefined ? [] : [`${' '.repeat(20)}${advice}`]),
+    `${MARKS[state].padEnd(8)}${name.padEnd(14)}${found}`,
+    ...(advice === undefined ? [] : [`${' '.repeat(22)}${advice}`]),
   ]);
   const numBroken = checks.filter(({ state }) => state === 'broken').length;
   const ending =

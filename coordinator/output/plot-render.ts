@@ -22,9 +22,7 @@ const require = createRequire(import.meta.url);
 /** A font of our own: slim containers have none, and a plot looks the same on every machine. */
 const OWN_FONT = {
   loadSystemFonts: false,
-  fontFiles: ['DejaVuSans', 'DejaVuSans-Bold'].map((name) =>
-    require.resolve(`dejavu-fonts-ttf/ttf/${name}.ttf`),
-  ),
+  fontFiles: ['DejaVuSans', 'DejaVuSans-Bold'].map((name) => require.resolve(`#fonts/${name}.ttf`)),
   defaultFontFamily: 'DejaVu Sans',
   sansSerifFamily: 'DejaVu Sans',
 };

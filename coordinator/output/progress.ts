@@ -3,7 +3,7 @@
 // Text goes to stderr only; stdout is for data.
 import { Writable } from 'node:stream';
 import { SingleBar, type Params } from 'cli-progress';
-import type { Screen } from '../../src/log.ts';
+import type { Screen } from '../../src/screen.ts';
 import {
   countOf,
   fitLine,

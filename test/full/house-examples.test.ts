@@ -1,26 +1,24 @@
 // The programs in examples/ that train on the houses, which result in the weights of the command line.
-import { execFile } from 'node:child_process';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import type { Summary } from '../../coordinator/output/summary.ts';
-import { ROOT, runCli } from '../helpers/cli.ts';
+import { installedFile, runExample, runInstalled } from '../helpers/example-run.ts';
 import { readSummary } from '../helpers/run-records.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 /** The program's output for one epoch, and the summary of the same training by the command line. */
 async function trainBoth(program: string): Promise<{ stdout: string; summary: Summary }> {
   const cwd = temporaryDirectory();
-  const { stdout } = await promisify(execFile)(process.execPath, [path.join(ROOT, program), '1'], { cwd });
-  const config = path.join(ROOT, 'examples/house/house.yaml');
+  const stdout = (await runExample(program, ['1'], cwd)).toString();
+  const config = installedFile('examples/house/house.yaml');
   const values = ['epochs=1', 'plots=false'].flatMap((value) => ['--set', value]);
   const args = ['train', config, ...values, '--workers', '1', '--run-dir', 'run'];
-  expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+  expect(await runInstalled(args, { cwd })).toMatchObject({ exitCode: 0 });
   return { stdout, summary: readSummary(path.join(cwd, 'run')) };
 }
 
 it('examples/api/train.mjs results in the weights of the command line by the typed API', async () => {
-  const { stdout, summary } = await trainBoth('examples/api/train.mjs');
+  const { stdout, summary } = await trainBoth('api/train.mjs');
   expect(stdout).toMatch(/^epoch 1 {2}loss 0\.\d{4}\n/);
   expect(stdout).toContain(`weights sha256 ${summary.weightsSha256}\n`);
   expect(stdout.match(/^predicted price: \$\d+$/gm)).toHaveLength(2);
@@ -29,7 +27,7 @@ it('examples/api/train.mjs results in the weights of the command line by the typ
 });
 
 it('examples/in-process/train.mjs results in the weights of the command line by the engine alone', async () => {
-  const { stdout, summary } = await trainBoth('examples/in-process/train.mjs');
+  const { stdout, summary } = await trainBoth('in-process/train.mjs');
   expect(stdout).toMatch(/^epoch 1 {2}loss 0\.\d{4}\n/);
   expect(stdout).toContain(`\nweights sha256 ${summary.weightsSha256}\n`);
 });

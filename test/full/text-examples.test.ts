@@ -1,10 +1,8 @@
 // The programs of the text example and its second config, on little data.
-import { execFile } from 'node:child_process';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { TrainedModel } from '../../src/predict/trained-model.ts';
-import { ROOT, runCli } from '../helpers/cli.ts';
+import { installedFile, runExample, runInstalled } from '../helpers/example-run.ts';
 import { readRecords } from '../helpers/run-records.ts';
 import { saveRun } from '../helpers/saved-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
@@ -13,11 +11,9 @@ const CONTEXT = 8;
 const PROMPT = 'To be';
 const NUM_BYTES = 12;
 
-async function write(run: string, ...flags: readonly string[]): Promise<Buffer> {
-  const program = path.join(ROOT, 'examples/text/write.mjs');
-  const args = [program, run, PROMPT, '--bytes', String(NUM_BYTES), ...flags];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { encoding: 'buffer' });
-  return stdout;
+function write(run: string, ...flags: readonly string[]): Promise<Buffer> {
+  const args = [run, PROMPT, '--bytes', String(NUM_BYTES), ...flags];
+  return runExample('text/write.mjs', args, temporaryDirectory());
 }
 
 /** The likeliest byte, again and again: each by the outputs at the last position of its window. */
@@ -61,7 +57,7 @@ it('write.mjs continues a prompt by the outputs of the model, the same for one s
 });
 
 it('text-lstm.yaml learns even from a fiftieth of the text', async () => {
-  const config = path.join(ROOT, 'examples/text/text-lstm.yaml');
+  const config = installedFile('examples/text/text-lstm.yaml');
   const cwd = temporaryDirectory();
   const settings = [
     'data.split={train: 0.02, validation: 0.003, test: 0}',
@@ -69,7 +65,7 @@ it('text-lstm.yaml learns even from a fiftieth of the text', async () => {
   ];
   const flags = settings.flatMap((setting) => ['--set', setting]);
   const args = ['train', config, '--workers', '0', '--run-dir', 'run', ...flags];
-  expect(await runCli(args, { cwd })).toMatchObject({ exitCode: 0 });
+  expect(await runInstalled(args, { cwd })).toMatchObject({ exitCode: 0 });
   const losses = readRecords(path.join(cwd, 'run'), 'metrics.jsonl').flatMap(
     (record) => record['val/loss'] ?? [],
   ) as number[];

@@ -24,6 +24,8 @@ export interface CliOptions {
   readonly through?: readonly string[];
   /** The command for Node.js; default: the one that runs the tests. */
   readonly node?: readonly string[];
+  /** Default: the built command line. */
+  readonly program?: string;
   /** Default 40 s; then the whole tree is killed and `finished` rejects. */
   readonly deadlineMs?: number;
 }
@@ -51,8 +53,8 @@ export class CliProcess {
 
   private constructor(args: readonly string[], options: CliOptions) {
     const { cwd, env = {}, through = [], node = [process.execPath], deadlineMs = 40_000 } = options;
-    const [program = '', ...rest] = [...through, ...node, PROGRAM, ...args];
-    this.#child = spawn(program, rest, {
+    const [command = '', ...rest] = [...through, ...node, options.program ?? PROGRAM, ...args];
+    this.#child = spawn(command, rest, {
       cwd,
       env: { PATH: process.env['PATH'], ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -27,8 +27,11 @@ export function compileFiles(files: readonly string[], options: { withPackages: 
     });
     fs.writeFileSync(path.join(directory, `${path.basename(file, '.ts')}.js`), outputText);
   }
-  fs.writeFileSync(path.join(directory, 'package.json'), '{"type":"module"}');
-  if (options.withPackages)
+  const packageJson = { type: 'module', imports: { '#fonts/*': './fonts/*' } };
+  fs.writeFileSync(path.join(directory, 'package.json'), JSON.stringify(packageJson));
+  if (options.withPackages) {
     fs.symlinkSync(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'), 'dir');
+    fs.symlinkSync(path.join(ROOT, 'dist/fonts'), path.join(directory, 'fonts'), 'dir');
+  }
   return { directory, remove: () => fs.rmSync(directory, { recursive: true, force: true }) };
 }

@@ -1,5 +1,5 @@
 // A stand-in for a terminal: records the output and shows the screen that a person would see.
-import type { TextStream } from '../../src/log.ts';
+import type { TextStream } from '../../src/screen.ts';
 
 export class FakeTerminal implements TextStream {
   readonly isTTY: boolean;

@@ -54,7 +54,7 @@ export async function openParquet(path: string): Promise<TableFile> {
 
 /** A file in Arrow's format. */
 export async function openArrow(path: string): Promise<TableFile> {
-  const { CompressionType, DataType, RecordBatchReader, compressionRegistry } = await import('apache-arrow');
+  const { CompressionType, DataType, RecordBatchReader, compressionRegistry } = await loadArrow();
   const [{ decompress: decodeZstd }, { decompress: decodeLz4 }] = await Promise.all([
     import('fzstd'),
     import('lz4js'),
@@ -81,6 +81,20 @@ export async function openArrow(path: string): Promise<TableFile> {
   async function openBatches(handle: FileHandle) {
     const batches = await RecordBatchReader.from(handle);
     return batches.open();
+  }
+}
+
+/** Loads the library, which only those who read such files need to install: it is 12 MB. */
+async function loadArrow() {
+  try {
+    return await import('apache-arrow');
+  } catch {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_ARROW_READER',
+      message: 'Arrow files are read by apache-arrow, which is not installed',
+      help: 'install it beside lockstep: npm install apache-arrow@21.2.0',
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 // Log lines whose number other machines decide.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createLogger, Screen, LimitedLog } from '../../../src/log.ts';
+import { createLogger, LimitedLog } from '../../../src/log.ts';
+import { Screen } from '../../../src/screen.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
 
 const JOINED = 'workers that joined';

@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createLogger, LogFile, Screen } from '../../../src/log.ts';
+import { createLogger, LogFile } from '../../../src/log.ts';
+import { Screen } from '../../../src/screen.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 

@@ -9,7 +9,8 @@ import { renderPlots } from '../../../coordinator/output/plots.ts';
 import { createProgress } from '../../../coordinator/output/progress.ts';
 import { printBlocks } from '../../../coordinator/output/results.ts';
 import { formatError, LockstepError } from '../../../src/errors.ts';
-import { createLogger, LogFile, Screen } from '../../../src/log.ts';
+import { createLogger, LogFile } from '../../../src/log.ts';
+import { Screen } from '../../../src/screen.ts';
 import {
   fitLine,
   formatDuration,

@@ -34,6 +34,6 @@ it('the limit of a container counts as the memory, and little memory is slow', (
 it('a broken check ends the report in plain words, with advice below its line', () => {
   const text = formatChecks([{ name: 'ports', state: 'broken', found: 'EACCES', advice: 'train alone' }]);
   expect(text).toBe(
-    'BROKEN  ports       EACCES\n                    train alone\n\n1 check failed: this machine cannot train as it is\n',
+    'BROKEN  ports         EACCES\n                      train alone\n\n1 check failed: this machine cannot train as it is\n',
   );
 });

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createProgress, type EpochProgress } from '../../../../coordinator/output/progress.ts';
-import { createLogger, Screen } from '../../../../src/log.ts';
+import { createLogger } from '../../../../src/log.ts';
+import { Screen } from '../../../../src/screen.ts';
 import { FakeTerminal } from '../../../helpers/text-stream.ts';
 
 const EPOCH: EpochProgress = {
