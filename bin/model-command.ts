@@ -162,7 +162,14 @@ async function writeBlocks(blocks: AsyncIterable<string>, file: string): Promise
   try {
     const place = await findReplaceable(file);
     if (place === undefined) await writeInPlace(blocks, file);
-    else await writeFileDurably(place.path, slicesOf(blocks, createRuntime().signal), { mode: place.mode });
+    else {
+      const { signal } = createRuntime();
+      // A pipe that stays open does not keep the process alive; a file, which lacks `unref`, ends.
+      signal.addEventListener('abort', () => {
+        if ('unref' in process.stdin) process.stdin.unref();
+      });
+      await writeFileDurably(place.path, slicesOf(blocks, signal), { mode: place.mode });
+    }
   } catch (error) {
     throw systemErrorCode(error) === undefined || error instanceof LockstepError
       ? error
@@ -213,10 +220,15 @@ async function* slicesOf(
   blocks: AsyncIterable<string>,
   signal: AbortSignal,
 ): AsyncGenerator<FileSlice, void, undefined> {
-  let position = 0;
-  for await (const block of blocks) {
-    signal.throwIfAborted();
-    const bytes = Buffer.from(block);
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error));
+  });
+  const iterator = blocks[Symbol.asyncIterator]();
+  for (let position = 0; ;) {
+    // The rows of the next block may never come.
+    const next = await Promise.race([iterator.next(), aborted]);
+    if (next.done) return;
+    const bytes = Buffer.from(next.value);
     yield { position, bytes };
     position += bytes.byteLength;
   }

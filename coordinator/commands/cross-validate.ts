@@ -10,7 +10,7 @@ import { stringifyRecord } from '../../src/json.ts';
 import { scalarMetrics } from '../../src/metrics/definitions.ts';
 import { readRegularFile } from '../../src/regular-file.ts';
 import { writeResultFile } from '../output/results.ts';
-import { RunDirectory } from '../output/run-directory.ts';
+import { refuseOccupied, RunDirectory } from '../output/run-directory.ts';
 import { directoryName, linkLatest, makeFreshDirectory } from '../output/run-names.ts';
 import { formatMetricsTable } from '../output/summary.ts';
 import type { Summary } from '../output/summary.ts';
@@ -116,6 +116,7 @@ export function foldConfig(config: Config, number: number, of: number): Config {
 /** The directory of all folds: made for them, or that of the runs to resume. */
 async function openParent({ config, resume, runDirectory }: RunOptions): Promise<string> {
   if (resume === undefined) {
+    if (runDirectory !== undefined) await refuseOccupied(new RunDirectory(runDirectory));
     return runDirectory ?? makeFreshDirectory(path.join('runs', directoryName(config.name, new Date())), []);
   }
   if (resume === 'last' && runDirectory !== undefined) return runDirectory;

@@ -347,7 +347,7 @@ function portError(error: Error, host: string, port: number): LockstepError {
       ? `port ${port} on ${host}, for the dashboard, is in use`
       : `cannot open the dashboard on port ${port} of ${host} (${code ?? error.message})`,
     help: isTaken
-      ? 'name another one: --dashboard PORT; port 0 picks a free one'
+      ? 'name another one; port 0 picks a free one'
       : 'give the address of an interface of this machine, and a port of 1024 or above',
     cause: error,
   });

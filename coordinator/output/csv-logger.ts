@@ -21,19 +21,19 @@ export class CsvMetricLogger implements MetricLogger {
   log(record: MetricRecord): void {
     const isKnown = Object.keys(record).every((name) => this.#columns.has(name));
     if (isKnown) this.#file.append(this.#row(record));
-    else this.restart(this.#all());
+    else this.restart();
   }
 
-  restart(records: Iterable<MetricRecord>): void {
-    const rows = [...records];
+  /** Goes through all records twice, for their names and for their values: a long run has too many to hold. */
+  restart(): void {
     this.#columns.clear();
-    for (const row of rows) for (const name of Object.keys(row)) this.#columns.add(name);
+    for (const record of this.#all()) for (const name of Object.keys(record)) this.#columns.add(name);
     const anew = `${this.#path}.new`;
     fs.rmSync(anew, { force: true });
     const file = new LineFile(anew);
     try {
       if (this.#columns.size > 0) file.append(`${[...this.#columns].map(quoted).join(',')}\n`);
-      for (const row of rows) file.append(this.#row(row));
+      for (const record of this.#all()) file.append(this.#row(record));
       fs.renameSync(anew, this.#path);
     } catch (error) {
       file.close();

@@ -2,7 +2,7 @@
 // change places among rows of the validation split. Computed here, not by workers, after the run; the
 // same for equal weights, and bounded by the number of rows.
 import type { Config } from '../../src/config/schema.ts';
-import { featureView, targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { featuresOf, targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { featureWidth, inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
@@ -52,7 +52,7 @@ export async function measureImportance(options: ImportanceOptions): Promise<Imp
   );
   const model = await TrainedModel.load(modelPath);
   const { measure, errorOf } = errorMeasure(options, rows);
-  const samples = samplesOf(data, rows);
+  const samples = Float32Array.from(featuresOf(data.dataset, rows));
   const error = errorOf(model.outputs(samples));
   const increases = columns.map((column, epoch) => {
     const order = shuffledIndices(numRows, { seed: config.seed, purpose: 'order', epoch });
@@ -77,14 +77,6 @@ function columnsOf({ transforms }: LoadedData): Column[] {
     first += width;
     return 'column' in feature ? [{ name: feature.column, first: first - width, width }] : [];
   });
-}
-
-function samplesOf({ dataset }: LoadedData, rows: Uint32Array): Float32Array {
-  const features = featureView(dataset);
-  const width = features.length / dataset.layout.numRows;
-  const samples = new Float32Array(rows.length * width);
-  rows.forEach((row, i) => samples.set(features.subarray(row * width, (row + 1) * width), i * width));
-  return samples;
 }
 
 /** The samples, each with the column of another. */

@@ -202,11 +202,12 @@ const LOG_RATIO = 20;
  * The scale of some values: logarithmic where all are above 0 and the greatest is at least 20 times
  * their median, for a linear one would squeeze half of them into its lowest twentieth.
  */
-export function scaleOf(values: readonly number[]): { type?: 'log'; zero: false; nice: true } {
+export function scaleOf(values: readonly number[]): { type: 'log' } | { zero: false; nice: true } {
   const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
   const [least = 0, median = 0, most = 0] = [0, sorted.length >> 1, sorted.length - 1].map((i) => sorted[i]);
   const isLog = least > 0 && most >= LOG_RATIO * median;
-  return { ...(isLog && { type: 'log' as const }), zero: false, nice: true };
+  // Vega-Lite complains of `zero` on a logarithmic axis, and makes that nice by itself.
+  return isLog ? { type: 'log' } : { zero: false, nice: true };
 }
 
 /** Losses by epoch, with the best epoch as a dashed line. */

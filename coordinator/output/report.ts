@@ -242,6 +242,7 @@ section { margin-top: 2rem }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
 th, td { padding: .28rem .9rem .28rem 0; text-align: right; border-bottom: 1px solid #e2e5ea; white-space: nowrap; font-weight: normal }
 th:first-child, .texts th, .texts td { text-align: left } .texts td:last-child { white-space: normal }
+.numbers th:first-child { min-width: 9rem; max-width: 26rem; white-space: normal }
 thead th { color: #5a6675 }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 29rem), 1fr)); gap: 1rem; align-items: start }
 figure { margin: 0; border: 1px solid #e2e5ea; border-radius: 8px; overflow: hidden; break-inside: avoid }

@@ -222,7 +222,8 @@ function refusal(wanted: string, error: unknown): LockstepError {
   return unwritable(inTheWay ?? wanted, error);
 }
 
-async function refuseOccupied(run: RunDirectory): Promise<void> {
+/** @throws LockstepError (exit 2) if a directory holds a run, or files that one would overwrite */
+export async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');
   // A run that ended before its first step left an empty file, and nothing to lose.
   if (await hasContent(run.metricsPath))
@@ -234,6 +235,7 @@ async function refuseOccupied(run: RunDirectory): Promise<void> {
     run.eventsPath,
     run.csvPath,
     run.tensorboardPath,
+    run.reportPath,
     run.logPath,
     run.modelPath,
     run.plotsPath,

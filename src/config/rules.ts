@@ -16,6 +16,7 @@ export function checkRules(config: Config): ConfigFinding[] {
     ...checkLastLayer(config),
     ...checkTraining(config),
     ...checkWire(config),
+    ...checkTracking(config),
   ];
 }
 
@@ -282,6 +283,18 @@ function checkValidation({ data, earlyStopping, schedule }: Config): ConfigFindi
     );
   }
   return findings;
+}
+
+/** A config is copied to where others read it: the report, the dashboard, the trackers. */
+function checkTracking({ tracking: { mlflow } }: Config): ConfigFinding[] {
+  const uri = mlflow?.uri ?? '';
+  if (!URL.canParse(uri)) return [];
+  const { username, password } = new URL(uri);
+  if (username === '' && password === '') return [];
+  const help = 'set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD';
+  return [
+    findAt(['tracking', 'mlflow', 'uri'], 'has a name or password, which a config shows to others', help),
+  ];
 }
 
 function checkWire({ wire: { gradients, groups }, shards }: Config): ConfigFinding[] {

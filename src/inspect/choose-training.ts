@@ -1,5 +1,5 @@
-// How to train on data of a kind and size: the task, the model, the optimizer, the batches. The figures are
-// those with which the tables and pictures of test/full/init.test.ts come out well.
+// How to train on data of a kind and size: the task, the model, the optimizer, the batches. The figures
+// were found by trying.
 import { MAX_CLASSES } from '../data/dataset/class-labels.ts';
 import { configError, quoteName } from '../errors.ts';
 import type { LayerInput } from '../layers/registry.ts';
@@ -136,7 +136,7 @@ function trainingRows(size: TaskSize): number {
   return Math.max(1, Math.floor(size.numRows * (1 - validation - test)) - 1);
 }
 
-/** A power of two that gives an epoch some 30 steps, within limits. */
+/** A power of two that gives an epoch some 25 steps, within limits. */
 function batchFor(numRows: number, largest: number): number {
   let batch = 8;
   while (batch < largest && batch * 2 * STEPS_OF_EPOCH <= numRows) batch *= 2;

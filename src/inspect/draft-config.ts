@@ -151,7 +151,7 @@ function chooseForTable({ source, scanned }: FoundTable, options: DraftOptions):
   const features = all.filter(({ use }) => use === 'feature');
   if (features.length === 0) throw noFeatures(all);
   const lost = known.missingTokens === settings.missingTokens ? wanted.numMissing : 0;
-  requireSamples(numRows - lost, 'row with a target');
+  requireSamples(numRows - lost, 'labelled row');
   const inputs = features.reduce((sum, choice) => sum + choice.inputs, 0);
   const size = { numRows: numRows - lost, needsTest: true, needsValidation: true, outputs: outputsOf(task) };
   const training = chooseForRows(size, inputs);

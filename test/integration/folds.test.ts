@@ -49,6 +49,17 @@ describe('lockstep train --folds', () => {
     });
   });
 
+  it('folds do not enter the directory of another run', async () => {
+    const cwd = tableRun({ epochs: 1 });
+    await runCli(FOLDS, { cwd });
+    const files = fs.readdirSync(path.join(cwd, 'folds'));
+    expect(await runCli([...FOLDS, '--folds', '2'], { cwd })).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('error[E_RUN_EXISTS]: folds holds a finished run') as string,
+    });
+    expect(fs.readdirSync(path.join(cwd, 'folds'))).toEqual(files);
+  });
+
   it.each([
     [
       ['--folds', '3', '--resume', 'last'],

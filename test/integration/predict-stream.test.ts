@@ -144,6 +144,20 @@ it('a reader that leaves ends the command quietly, although its input goes on', 
   expect(printed.stdout).toMatch(/^area\n/);
 });
 
+it.runIf(process.platform !== 'win32')(
+  'Ctrl-C ends a command with --output that waits for rows, and leaves no file',
+  async () => {
+    const { child, ended, printed } = startPredict('--output', 'waiting.csv');
+    child.stdin.write(longTable(40_000));
+    const begun = (): boolean => fs.readdirSync(cwd).some((name) => name.includes('waiting.csv'));
+    await expect.poll(begun, { timeout: 20_000 }).toBe(true);
+    child.kill('SIGINT');
+    expect((await ended).exitCode).toBe(130);
+    expect(printed.stderr).toContain('SIGINT: stopping');
+    expect(begun()).toBe(false);
+  },
+);
+
 it('--input-format is refused for a file, and --keep all for JSON Lines on stdin', async () => {
   const named = await runCli(['predict', 'runs/areas', 'areas.csv', '--input-format', 'csv'], { cwd });
   expect(named).toMatchObject({

@@ -161,6 +161,12 @@ export function taskRowSource(rows: PackedBlocks): RowSource {
   };
 }
 
+/** The features of some rows, unscaled, wherever they are: [indices.length, featureShape]. */
+export function featuresOf(packed: PackedBlocks, indices: Uint32Array): Float32Array | Uint8Array {
+  const layout = { ...packed.layout, numRows: indices.length };
+  return featureView({ layout, blob: packRows(packed, indices) });
+}
+
 function packRows(packed: PackedBlocks, indices: Uint32Array): Uint8Array {
   const layout = { ...packed.layout, numRows: indices.length };
   const blob = new Uint8Array(blobByteLength(layout));

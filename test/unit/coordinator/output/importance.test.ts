@@ -53,6 +53,21 @@ test('the importance of columns is the same each time it is measured', async () 
   expect(await measure(run)).toEqual(found);
 });
 
+test('the importance of columns is the same where features are streamed from a file', async () => {
+  const config = {
+    data: { file: 'houses.csv', target: 'price' },
+    model: DENSE,
+    loss: 'mse' as const,
+    batchSize: 8,
+    epochs: 1,
+  };
+  const inMemory = await saveRun({ 'houses.csv': houses() }, config);
+  const data = { ...config.data, stream: true };
+  const streamed = await saveRun({ 'houses.csv': houses() }, { ...config, data });
+  expect(streamed.prepared.data.dataset.file).toBeDefined();
+  expect(await measure(streamed)).toEqual(await measure(inMemory));
+});
+
 test('data without columns, and a table with too few rows to validate with, have no importance', async () => {
   const table = {
     data: { file: 'houses.csv', target: 'price' },

@@ -356,13 +356,14 @@ describe('renderPlots', () => {
   test('renderPlots writes the specification, SVG and PNG of each plot from a process of its own', async () => {
     const warnings: string[] = [];
     const plots = path.join(directory, 'plots');
-    await renderPlots(plots, [LOSS, CONFUSION], {
+    const logarithmic: PlotInput = { kind: 'gradientNorm', points: [20, 1, 1].map((y, x) => ({ x, y })) };
+    await renderPlots(plots, [LOSS, CONFUSION, logarithmic], {
       warn: (message) => warnings.push(message),
       program: path.join(compiled.directory, 'plot-process.js'),
     });
     const extensions = ['png', 'svg', 'vl.json'];
     expect(fs.readdirSync(plots).sort()).toEqual(
-      ['loss-curves', 'test-confusion'].flatMap((name) =>
+      ['gradient-norm', 'loss-curves', 'test-confusion'].flatMap((name) =>
         extensions.map((extension) => `${name}.${extension}`),
       ),
     );

@@ -44,11 +44,26 @@ describe('metrics.csv', () => {
     ]);
   });
 
+  test('metrics.csv is written anew one record at a time, however many there are', () => {
+    const file = path.join(temporaryDirectory(), 'metrics.csv');
+    const written: number[] = [];
+    const all = function* (): Generator<MetricRecord> {
+      for (const step of [1, 2, 3]) {
+        const text = fs.existsSync(`${file}.new`) ? fs.readFileSync(`${file}.new`, 'utf8') : '';
+        written.push(text.split('\n').filter((line) => line.startsWith(`${step - 1},`)).length);
+        yield stepRecord(step);
+      }
+    };
+    new CsvMetricLogger(file, all).restart();
+    // The first pass finds the columns, the second has written each record before it takes the next.
+    expect(written).toEqual([0, 0, 0, 0, 1, 1]);
+  });
+
   test('metrics.csv has the records that hold where a run begins again, and goes on from there', () => {
     const { log, lines, logger, records, file } = startCsv();
     for (const step of [1, 2, 3]) log(stepRecord(step));
     records.length = 2;
-    logger.restart(records);
+    logger.restart();
     log(stepRecord(3, { lr: 0.25 }));
     expect(lines().slice(1)).toEqual(['1,0.25,1001,0.5', '2,0.5,1002,0.5', '3,0.75,1003,0.25']);
     expect(fs.readdirSync(path.dirname(file))).toEqual(['metrics.csv']);

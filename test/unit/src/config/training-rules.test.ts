@@ -32,6 +32,12 @@ describe('a config that is refused', () => {
       'give one of them',
     ],
     [
+      'tracking: { mlflow: { uri: "http://me:secret@127.0.0.1:5000" } }',
+      'tracking.mlflow.uri: has a name or password, which a config shows to others',
+      '5:28',
+      'set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD',
+    ],
+    [
       'schedule: { kind: cosine, multiplier: 2 }',
       'schedule.multiplier: needs periods that it can lengthen',
       '5:39',
