@@ -17,9 +17,12 @@ export type { PredictInput } from '../src/predict/samples.ts';
 export type { Cell, Row } from '../src/predict/samples.ts';
 export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
 export type { SplitMetrics } from '../src/metrics/definitions.ts';
+export type { ClassificationMetrics } from '../src/metrics/classification.ts';
+export type { RegressionMetrics } from '../src/metrics/regression.ts';
+export type { SequenceMetrics } from '../src/metrics/sequence.ts';
 export type { Numbers, Samples } from '../src/data/array/arrays.ts';
 export { train } from './train.ts';
-export type { TrainConfig, TrainData, TrainOptions } from './train.ts';
+export type { MetricsOf, TrainConfig, TrainData, TrainOptions } from './train.ts';
 
 type InputOf<Kind extends LayerInput['kind']> = Extract<LayerInput, { kind: Kind }>;
 type OptionsOf<Kind extends LayerInput['kind']> = Omit<InputOf<Kind>, 'kind'>;

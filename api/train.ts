@@ -16,7 +16,9 @@ import type { Logger, LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
 import type { FinishedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
-import type { TrainingObserver } from '../coordinator/training/train.ts';
+import type { SplitMetrics } from '../src/metrics/definitions.ts';
+import type { RegressionMetrics } from '../src/metrics/regression.ts';
+import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 
 type DataInput = ConfigInput['data'];
 type Split = 'train' | 'validation' | 'test';
@@ -26,11 +28,30 @@ export type TrainData = Omit<DataInput, Split> & {
   readonly [Key in Split]?: DataSource | Samples | undefined;
 };
 
+type LossInput = ConfigInput['loss'];
+
 /** A config as a program writes it: the fields of a config file, or samples in memory as its `data`. */
-export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData };
+export type TrainConfig<Loss extends LossInput = LossInput> = Omit<ConfigInput, 'data' | 'loss'> & {
+  readonly data: TrainData;
+  readonly loss: Loss;
+};
+
+/** The metrics that a loss leads to, whose task it tells; those of any task where it does not. */
+export type MetricsOf<Loss extends LossInput> =
+  Loss extends LossKinds<'mse' | 'mae' | 'huber'>
+    ? Extract<SplitMetrics, RegressionMetrics>
+    : Loss extends LossKinds<'crossEntropy'>
+      ? Exclude<SplitMetrics, RegressionMetrics>
+      : SplitMetrics;
+
+type LossKinds<Kind> = Kind | { readonly kind: Kind };
 
 /** Options of `train`: workers, directories, resuming, and callbacks. */
-export interface TrainOptions extends Partial<TrainingObserver> {
+export interface TrainOptions<Metrics = SplitMetrics> {
+  /** Called after each step; a promise that it returns is awaited. */
+  readonly onStep?: ((record: StepRecord) => unknown) | undefined;
+  /** Called after each epoch and its validation; a promise that it returns is awaited. */
+  readonly onEpoch?: ((record: EpochRecord<Metrics>) => unknown) | undefined;
   /** Worker processes; 0 (the default) and `auto` compute in this one. */
   readonly workers?: number | 'auto' | undefined;
   /**
@@ -81,7 +102,10 @@ const optionsSchema = z.strictObject({
  * Trains a model as the config says, on files or on samples in memory, and tests it on its best weights.
  * @throws LockstepError if the config, the data or the run fails; its `code` is stable.
  */
-export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<FinishedRun> {
+export async function train<const Loss extends LossInput>(
+  config: TrainConfig<Loss>,
+  options: TrainOptions<MetricsOf<Loss>> = {},
+): Promise<FinishedRun<MetricsOf<Loss>>> {
   checkOptions(optionsSchema, options, 'options of train');
   const { logLevel = 'warn', threads = 'auto', onEpoch, onStep } = options;
   const { config: input, arrays } = takeArrays(config);
@@ -91,7 +115,7 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
   const log = createLogger({ level: logLevel, screen: new Screen(), file: logFile });
   const signal = options.signal ?? new AbortController().signal;
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
-  return runTraining({
+  const run = await runTraining({
     config: checked,
     arrays,
     workforce: localWorkforce(options.workers ?? 0, threads, { program }),
@@ -104,9 +128,11 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     signal,
     observer: {
       onStep: (record) => settled(onStep?.(record), { name: 'onStep', signal, log }),
-      onEpoch: (record) => settled(onEpoch?.(record), { name: 'onEpoch', signal, log }),
+      onEpoch: (record) =>
+        settled(onEpoch?.(record as EpochRecord<MetricsOf<Loss>>), { name: 'onEpoch', signal, log }),
     },
   });
+  return run as FinishedRun<MetricsOf<Loss>>;
 }
 
 /** Time after which a warning names the user's function that is awaited; it may take as long as it likes. */

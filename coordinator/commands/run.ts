@@ -20,6 +20,7 @@ import { adviceFor } from '../output/advice.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { measureImportance } from '../output/importance.ts';
 import { classNamesOf, renderPlots, runPlots } from '../output/plots.ts';
 import { writeReport } from '../output/report.ts';
@@ -61,8 +62,8 @@ export interface RunOptions {
 }
 
 /** A finished run. */
-export interface FinishedRun {
-  readonly summary: Summary;
+export interface FinishedRun<Metrics = SplitMetrics> {
+  readonly summary: Summary<Metrics>;
   /** Its directory. */
   readonly directory: string;
   /** Names of the classes or labels that `perClass` of the metrics is about, in their order. */

@@ -43,12 +43,12 @@ export interface StepRecord {
 }
 
 /** One epoch, as it is logged. */
-export interface EpochRecord {
+export interface EpochRecord<Metrics = SplitMetrics> {
   readonly epoch: number;
   readonly step: number;
   /** Mean loss over the epoch's samples, each before its step. */
   readonly trainLoss: number;
-  readonly validation: SplitMetrics | undefined;
+  readonly validation: Metrics | undefined;
   readonly samplesPerSecond: number;
   readonly workers: number;
   /** SHA-256 of the weights that were validated. */

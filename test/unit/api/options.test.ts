@@ -101,7 +101,7 @@ describe('invalid options of the API', () => {
   });
 
   it('an option that is undefined counts as left out', async () => {
-    await expect(train(CONFIG as never, { workers: undefined, onEpoch: undefined } as never)).rejects.toThrow(
+    await expect(train(CONFIG as never, { workers: undefined, onEpoch: undefined })).rejects.toThrow(
       'nowhere.csv',
     );
     await expect(evaluate('nowhere', { split: undefined, data: undefined })).rejects.toThrow(
