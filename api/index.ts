@@ -8,7 +8,7 @@ export type { ConfigInput } from '../src/config/schema.ts';
 export type { LayerInput } from '../src/layers/registry.ts';
 export type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 export type { Summary } from '../coordinator/output/summary.ts';
-export type { FinishedRun } from '../coordinator/commands/run.ts';
+export type { FinishedRun, StartedRun } from '../coordinator/commands/run.ts';
 export { evaluate, loadModel } from './model.ts';
 export type { EvaluateOptions } from './model.ts';
 export { TrainedModel } from '../src/predict/trained-model.ts';
@@ -22,7 +22,7 @@ export type { RegressionMetrics } from '../src/metrics/regression.ts';
 export type { SequenceMetrics } from '../src/metrics/sequence.ts';
 export type { Numbers, Samples } from '../src/data/array/arrays.ts';
 export { train } from './train.ts';
-export type { MetricsOf, TrainConfig, TrainData, TrainOptions } from './train.ts';
+export type { MetricsOf, RunningTraining, TrainConfig, TrainData, TrainOptions } from './train.ts';
 
 type InputOf<Kind extends LayerInput['kind']> = Extract<LayerInput, { kind: Kind }>;
 type OptionsOf<Kind extends LayerInput['kind']> = Omit<InputOf<Kind>, 'kind'>;

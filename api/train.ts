@@ -14,10 +14,11 @@ import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
 import type { Logger, LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
-import type { FinishedRun } from '../coordinator/commands/run.ts';
+import type { FinishedRun, StartedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { SplitMetrics } from '../src/metrics/definitions.ts';
 import type { RegressionMetrics } from '../src/metrics/regression.ts';
+import { StopRequest } from '../coordinator/training/train.ts';
 import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 
 type DataInput = ConfigInput['data'];
@@ -46,12 +47,23 @@ export type MetricsOf<Loss extends LossInput> =
 
 type LossKinds<Kind> = Kind | { readonly kind: Kind };
 
+/** A training under way, which its callbacks can end. */
+export interface RunningTraining extends StartedRun {
+  /**
+   * Ends the training after the step at hand, from `onEpoch` after the epoch: `train` then resolves with
+   * the best weights, as it does after early stopping.
+   */
+  readonly stop: () => void;
+}
+
 /** Options of `train`: workers, directories, resuming, and callbacks. */
 export interface TrainOptions<Metrics = SplitMetrics> {
+  /** Called before the first step; a promise that it returns is awaited. */
+  readonly onStart?: ((training: RunningTraining) => unknown) | undefined;
   /** Called after each step; a promise that it returns is awaited. */
-  readonly onStep?: ((record: StepRecord) => unknown) | undefined;
+  readonly onStep?: ((record: StepRecord, training: RunningTraining) => unknown) | undefined;
   /** Called after each epoch and its validation; a promise that it returns is awaited. */
-  readonly onEpoch?: ((record: EpochRecord<Metrics>) => unknown) | undefined;
+  readonly onEpoch?: ((record: EpochRecord<Metrics>, training: RunningTraining) => unknown) | undefined;
   /** Worker processes; 0 (the default) and `auto` compute in this one. */
   readonly workers?: number | 'auto' | undefined;
   /**
@@ -89,6 +101,7 @@ const optionsSchema = z.strictObject({
   resume: pathOption.describe('"last", "best" or a path'),
   allowOlder: z.boolean().optional().describe('true or false'),
   baseDirectory: pathOption,
+  onStart: functionOption,
   onEpoch: functionOption,
   onStep: functionOption,
   logLevel: z
@@ -107,7 +120,7 @@ export async function train<const Loss extends LossInput>(
   options: TrainOptions<MetricsOf<Loss>> = {},
 ): Promise<FinishedRun<MetricsOf<Loss>>> {
   checkOptions(optionsSchema, options, 'options of train');
-  const { logLevel = 'warn', threads = 'auto', onEpoch, onStep } = options;
+  const { logLevel = 'warn', threads = 'auto' } = options;
   const { config: input, arrays } = takeArrays(config);
   const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
@@ -115,6 +128,7 @@ export async function train<const Loss extends LossInput>(
   const log = createLogger({ level: logLevel, screen: new Screen(), file: logFile });
   const signal = options.signal ?? new AbortController().signal;
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
+  const callbacks = new Callbacks(options as TrainOptions, { signal, log });
   const run = await runTraining({
     config: checked,
     arrays,
@@ -126,13 +140,51 @@ export async function train<const Loss extends LossInput>(
     logFile,
     log,
     signal,
-    observer: {
-      onStep: (record) => settled(onStep?.(record), { name: 'onStep', signal, log }),
-      onEpoch: (record) =>
-        settled(onEpoch?.(record as EpochRecord<MetricsOf<Loss>>), { name: 'onEpoch', signal, log }),
-    },
+    observer: callbacks,
+    onStart: callbacks.onStart,
+    stop: callbacks.stop,
   });
   return run as FinishedRun<MetricsOf<Loss>>;
+}
+
+type Waiting = { readonly signal: AbortSignal; readonly log: Logger };
+
+/** The callbacks of a program, each awaited, with the training as their last argument. */
+class Callbacks {
+  readonly stop = new StopRequest();
+  readonly #options: TrainOptions;
+  readonly #waiting: Waiting;
+  #training: RunningTraining | undefined;
+  /** The callback that is being called, which may ask for the end. */
+  #caller: string | undefined;
+
+  constructor(options: TrainOptions, waiting: Waiting) {
+    this.#options = options;
+    this.#waiting = waiting;
+  }
+
+  readonly onStart = (run: StartedRun): Promise<void> => {
+    const training = { ...run, stop: () => this.stop.make(this.#caller ?? 'program') };
+    this.#training = training;
+    return this.#call('onStart', () => this.#options.onStart?.(training));
+  };
+
+  onStep(record: StepRecord): Promise<void> {
+    return this.#call('onStep', () => this.#options.onStep?.(record, this.#training as RunningTraining));
+  }
+
+  onEpoch(record: EpochRecord): Promise<void> {
+    return this.#call('onEpoch', () => this.#options.onEpoch?.(record, this.#training as RunningTraining));
+  }
+
+  async #call(name: string, callback: () => unknown): Promise<void> {
+    this.#caller = name;
+    try {
+      await settled(callback(), { name, ...this.#waiting });
+    } finally {
+      this.#caller = undefined;
+    }
+  }
 }
 
 /** Time after which a warning names the user's function that is awaited; it may take as long as it likes. */
@@ -141,7 +193,7 @@ const PATIENCE_MS = 60_000;
 /** Waits for a promise that the user's function returned; an abort ends the wait. */
 async function settled(
   answer: unknown,
-  { name, signal, log }: { readonly name: string; readonly signal: AbortSignal; readonly log: Logger },
+  { name, signal, log }: Waiting & { readonly name: string },
 ): Promise<void> {
   if (typeof answer !== 'object' || answer === null || !('then' in answer)) return;
   const patience = setTimeout(() => {

@@ -34,7 +34,7 @@ import type { ResumeSource } from '../persistence/resume.ts';
 import { startOrResume } from '../persistence/run-start.ts';
 import type { RunStart } from '../persistence/run-start.ts';
 import { stepsPerEpoch, train } from '../training/train.ts';
-import type { TrainingObserver, TrainingResult } from '../training/train.ts';
+import type { StopRequest, TrainingObserver, TrainingResult } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
 /** The config and settings of a run. */
@@ -59,6 +59,23 @@ export interface RunOptions {
   readonly dashboard?: DashboardAddress | undefined;
   /** Observer of every step and epoch, besides the run's own records. */
   readonly observer?: TrainingObserver | undefined;
+  /** Called before the first step, once the run computes; a promise is awaited. */
+  readonly onStart?: ((run: StartedRun) => unknown) | undefined;
+  /** A request that the training end early, with a result. */
+  readonly stop?: StopRequest | undefined;
+}
+
+/** A run that is about to take its first step. */
+export interface StartedRun {
+  /** Its directory. */
+  readonly directory: string;
+  readonly seed: number;
+  /** Most epochs. */
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  /** Steps that were taken before, by the run that resumes here; else 0. */
+  readonly stepsDone: number;
+  readonly numParameters: number;
 }
 
 /** A finished run. */
@@ -214,7 +231,7 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
   const { listener, options, prepared, recorder, start, state } = run;
-  const { config, log, observer, sharedMemory, signal, workforce } = options;
+  const { config, log, observer, onStart, sharedMemory, signal, stop, workforce } = options;
   const { checkpointer, rollback } = start;
   const ending = { ...run, checkpointer, log };
   const onEvent = (event: RosterEvent): void => {
@@ -231,9 +248,19 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     compute = await startCompute({ ...cluster, prepared, state, log, signal, onEvent });
     const started = compute;
     run.dashboard?.watch(() => started.activity());
-    const training = { ...prepared, state, compute, checkpointer, rollback, signal };
+    await onStart?.({
+      directory: run.directory.path,
+      seed: config.seed,
+      epochs: config.epochs,
+      stepsPerEpoch: stepsPerEpoch(prepared),
+      stepsDone: start.resumed?.step ?? 0,
+      numParameters: prepared.model.numParameters,
+    });
+    const training = { ...prepared, state, compute, checkpointer, rollback, signal, stop };
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();
+    const { stoppedBy: by, stoppedEarly: epoch, steps: step } = result;
+    if (by !== undefined && epoch !== undefined) recorder.event({ type: 'trainingStopped', step, epoch, by });
     await saveFinished(ending);
     const { numThreads } = compute;
     const facts = { weightsSha256: state.weightsSha256(), wallSeconds: start.wallSeconds(), numThreads };

@@ -32,7 +32,7 @@ export interface Summary<Metrics = SplitMetrics> {
   readonly weightsSha256: string;
   /** Epochs trained. */
   readonly epochs: number;
-  /** The epoch after which early stopping ended the run; absent if it did not. */
+  /** The epoch after which early stopping, or a program, ended the run; absent if neither did. */
   readonly stoppedEarly?: number | undefined;
   readonly steps: number;
   /** Training samples seen, each epoch counted. */

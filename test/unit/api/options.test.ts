@@ -45,6 +45,7 @@ describe('invalid options of the API', () => {
     [{ allowOlder: 'no' }, `allowOlder: expected true or false, got "no"${ofTrain}`],
     [{ baseDirectory: {} }, `baseDirectory: expected a path, got an object${ofTrain}`],
     [{ onEpoch: 42 }, `onEpoch: expected a function, got 42${ofTrain}`],
+    [{ onStart: 'now' }, `onStart: expected a function, got "now"${ofTrain}`],
     [{ onStep: [] }, `onStep: expected a function, got a list of 0${ofTrain}`],
     [
       { logLevel: 'loud' },

@@ -1,4 +1,5 @@
 // Trainings by a program's call, in this process: their callbacks, and the types of what they give.
+import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import { dense, sequential } from '../../../api/index.ts';
@@ -49,9 +50,7 @@ describe('metrics that a program reads', () => {
         ...inTemporary(),
         onEpoch: ({ validation }) => {
           if (validation) seen.push(validation.accuracy);
-          // @ts-expect-error: a classification measures no error of numbers
-          const error: number = validation?.rmse ?? 0;
-          expect(error).toBe(0);
+          expectTypeOf(validation?.rmse).toEqualTypeOf<undefined>();
         },
       },
     );
@@ -83,5 +82,91 @@ describe('metrics that a program reads', () => {
     expectTypeOf(summary.test?.accuracy).toEqualTypeOf<number | undefined>();
     expectTypeOf(summary.test?.rmse).toEqualTypeOf<number | undefined>();
     expect([summary.test?.accuracy, summary.test?.rmse]).toEqual([undefined, expect.any(Number)]);
+  });
+});
+
+/** The lines of `events.jsonl` that tell of a training that was stopped. */
+function stops(directory: string): unknown[] {
+  return fs
+    .readFileSync(path.join(directory, 'events.jsonl'), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ type }) => type === 'trainingStopped')
+    .map(({ time: _time, type: _type, ...fields }) => fields);
+}
+
+describe('a training that its program stops', () => {
+  const config = { ...VALUES, loss: 'mse' } as const;
+
+  it('a training that onEpoch stops has the bits of one with that many epochs', async () => {
+    const { summary, directory } = await train(config, {
+      ...inTemporary(),
+      onEpoch: ({ epoch }, { stop }) => epoch === 2 && stop(),
+    });
+    const short = await train({ ...config, epochs: 2 }, inTemporary());
+    expect(summary).toMatchObject({ epochs: 2, steps: 6, samplesSeen: 192, stoppedEarly: 2 });
+    expect(summary.weightsSha256).toBe(short.summary.weightsSha256);
+    expect(summary.test).toEqual(short.summary.test);
+    expect(stops(directory)).toEqual([{ step: 6, epoch: 2, by: 'onEpoch' }]);
+    expect(stops(short.directory)).toEqual([]);
+  });
+
+  it('a training that onStep stops within an epoch measures that epoch, and can resume as if it had not', async () => {
+    const reported: number[] = [];
+    const options = inTemporary();
+    const { summary, directory } = await train(config, {
+      ...options,
+      onStep: ({ step }, { stop }) => step === 4 && stop(),
+      onEpoch: ({ step }) => reported.push(step),
+    });
+    expect(reported).toEqual([3, 4]);
+    expect(summary).toMatchObject({ epochs: 2, steps: 4, samplesSeen: 128, stoppedEarly: 2 });
+    expect(summary.test?.rmse).toBeTypeOf('number');
+    expect(stops(directory)).toEqual([{ step: 4, epoch: 2, by: 'onStep' }]);
+    const started: number[] = [];
+    const resumed = await train(config, {
+      ...options,
+      resume: 'last',
+      onStart: ({ stepsDone }) => started.push(stepsDone),
+      onEpoch: ({ step }) => reported.push(step),
+    });
+    const whole = await train(config, inTemporary());
+    expect(started).toEqual([4]);
+    expect(reported).toEqual([3, 4, 6, 9, 12]);
+    expect(resumed.summary.stoppedEarly).toBeUndefined();
+    expect(resumed.summary.weightsSha256).toBe(whole.summary.weightsSha256);
+    expect(resumed.summary.test).toEqual(whole.summary.test);
+  });
+
+  it('onStart hears of the run before its first step, which is the only one where it stops the run', async () => {
+    const options = inTemporary();
+    const heard: unknown[] = [];
+    const { summary, directory } = await train(config, {
+      ...options,
+      onStart: async ({ stop, ...run }) => {
+        await Promise.resolve();
+        heard.push(run);
+        stop();
+      },
+      onStep: ({ step }) => heard.push(step),
+    });
+    const run = { seed: 3, epochs: 4, stepsPerEpoch: 3, stepsDone: 0, numParameters: 33 };
+    expect(heard).toEqual([{ directory: options.runDirectory, ...run }, 1]);
+    expect(summary).toMatchObject({ epochs: 1, steps: 1, stoppedEarly: 1 });
+    expect(stops(directory)).toEqual([{ step: 1, epoch: 1, by: 'onStart' }]);
+  });
+
+  it('a stop from outside the callbacks is named after the program, and one at the end is none', async () => {
+    const { directory } = await train(config, {
+      ...inTemporary(),
+      onStart: ({ stop }) => void setImmediate(stop),
+    });
+    expect(stops(directory)).toEqual([expect.objectContaining({ by: 'program' })]);
+    const whole = await train(config, {
+      ...inTemporary(),
+      onEpoch: ({ epoch }, { stop }) => epoch === 4 && stop(),
+    });
+    expect([whole.summary.stoppedEarly, stops(whole.directory)]).toEqual([undefined, []]);
   });
 });
