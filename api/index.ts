@@ -8,6 +8,7 @@ export type { ConfigInput } from '../src/config/schema.ts';
 export type { LayerInput } from '../src/layers/registry.ts';
 export type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 export type { Summary } from '../coordinator/output/summary.ts';
+export type { CustomMetric, MetricInfo } from '../coordinator/training/custom-metrics.ts';
 export type { FinishedRun, StartedRun } from '../coordinator/commands/run.ts';
 export { evaluate, loadModel } from './model.ts';
 export type { EvaluateOptions } from './model.ts';

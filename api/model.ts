@@ -2,11 +2,18 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { resolveSource, type DataSource } from '../src/config/data-sources.ts';
-import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/validate.ts';
+import {
+  checkOptions,
+  functionOption,
+  metricsOption,
+  pathArgument,
+  pathOption,
+} from '../src/config/validate.ts';
 import { dataSchema } from '../src/config/schema.ts';
 import { isSamples, takeSamples, type Samples } from '../src/data/array/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/definitions.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
+import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 
 /**
@@ -28,6 +35,8 @@ export interface EvaluateOptions {
    * are measured.
    */
   readonly data?: DataSource | Samples | undefined;
+  /** Metrics of your own by their names, which the result has as `custom`. */
+  readonly metrics?: CustomMetrics | undefined;
   /** Directory that paths in `data` are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
   /** Called with each warning; default: `process.emitWarning`. A promise is awaited at the end. */
@@ -43,6 +52,7 @@ const optionsSchema = z.strictObject({
   data: z
     .union([dataSchema.shape.train, z.custom<Samples>(isSamples)])
     .describe('a path, { images, labels } or samples, { features, targets }'),
+  metrics: metricsOption,
   baseDirectory: pathOption,
   warn: functionOption,
 } satisfies Record<keyof EvaluateOptions, z.ZodType>);
@@ -78,6 +88,7 @@ export async function evaluate(
     split,
     data: source && resolveSource(source, path.resolve(baseDirectory)),
     arrays: new Map(sets.map((set) => [set.sha256, set])),
+    customMetrics: options.metrics,
     warn: (message) => {
       const saying = Promise.resolve(warn(message));
       // Awaited below, where its rejection counts.

@@ -5,7 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { resolveConfigPaths } from '../src/config/data-sources.ts';
 import type { DataSource } from '../src/config/data-sources.ts';
-import { checkOptions, functionOption, pathOption, validateConfig } from '../src/config/validate.ts';
+import {
+  checkOptions,
+  functionOption,
+  metricsOption,
+  pathOption,
+  validateConfig,
+} from '../src/config/validate.ts';
 import { problemsError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
@@ -18,6 +24,7 @@ import type { FinishedRun, StartedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import type { SplitMetrics } from '../src/metrics/definitions.ts';
 import type { RegressionMetrics } from '../src/metrics/regression.ts';
+import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
 import { StopRequest } from '../coordinator/training/train.ts';
 import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 
@@ -64,6 +71,8 @@ export interface TrainOptions<Metrics = SplitMetrics> {
   readonly onStep?: ((record: StepRecord, training: RunningTraining) => unknown) | undefined;
   /** Called after each epoch and its validation; a promise that it returns is awaited. */
   readonly onEpoch?: ((record: EpochRecord<Metrics>, training: RunningTraining) => unknown) | undefined;
+  /** Metrics of your own by their names, measured on validation and test: `custom/NAME` in records. */
+  readonly metrics?: CustomMetrics | undefined;
   /** Worker processes; 0 (the default) and `auto` compute in this one. */
   readonly workers?: number | 'auto' | undefined;
   /**
@@ -101,6 +110,7 @@ const optionsSchema = z.strictObject({
   resume: pathOption.describe('"last", "best" or a path'),
   allowOlder: z.boolean().optional().describe('true or false'),
   baseDirectory: pathOption,
+  metrics: metricsOption,
   onStart: functionOption,
   onEpoch: functionOption,
   onStep: functionOption,
@@ -140,6 +150,7 @@ export async function train<const Loss extends LossInput>(
     logFile,
     log,
     signal,
+    customMetrics: options.metrics,
     observer: callbacks,
     onStart: callbacks.onStart,
     stop: callbacks.stop,

@@ -10,6 +10,7 @@ import { saveFinished, saveUnfinished } from '../persistence/final-save.ts';
 import { closeAll } from '../../src/close-all.ts';
 import type { Compute } from '../training/compute.ts';
 import type { Listener } from '../cluster/listener.ts';
+import type { CustomMetrics } from '../training/custom-metrics.ts';
 import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
@@ -61,6 +62,8 @@ export interface RunOptions {
   readonly observer?: TrainingObserver | undefined;
   /** Called before the first step, once the run computes; a promise is awaited. */
   readonly onStart?: ((run: StartedRun) => unknown) | undefined;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
   /** A request that the training end early, with a result. */
   readonly stop?: StopRequest | undefined;
 }
@@ -158,9 +161,9 @@ interface PreparedTraining {
 
 /** Loads the data, makes the initial weights, and finds the checkpoints to resume from. */
 async function prepare(options: RunOptions): Promise<PreparedTraining> {
-  const { arrays, config, log, resume, signal, workforce } = options;
+  const { arrays, config, customMetrics, log, resume, signal, workforce } = options;
   const local = localComputeOf(workforce);
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local });
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local, customMetrics });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });

@@ -14,6 +14,7 @@ import { cutBatch } from '../../src/model/shards.ts';
 import { learningRateAt, plateauAfter } from '../../src/schedule/schedule.ts';
 import type { PlateauState } from '../../src/schedule/schedule.ts';
 import type { Compute, StepResult } from './compute.ts';
+import type { CustomMetrics } from './custom-metrics.ts';
 import { afterEpoch, monitoredValue } from './early-stopping.ts';
 import type { Improvement } from './early-stopping.ts';
 import { measureSplit } from './measure.ts';
@@ -116,6 +117,8 @@ export interface TrainingRun {
   /** Aborting it stops the training between two steps. */
   readonly signal: AbortSignal;
   readonly stop?: StopRequest | undefined;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
 }
 
 /** The result of a training; the state then holds the best weights. */

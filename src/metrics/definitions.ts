@@ -131,7 +131,15 @@ type OneOf<
  * Metrics of one split, of any kind of prediction. Each metric can be read, and is undefined where the
  * kind has none.
  */
-export type SplitMetrics = OneOf<RegressionMetrics | ClassificationMetrics | SequenceMetrics>;
+export type SplitMetrics = OneOf<RegressionMetrics | ClassificationMetrics | SequenceMetrics> & {
+  /** Metrics that a program has brought along, by their names. */
+  readonly custom?: Readonly<Record<string, number>> | undefined;
+};
+
+/** Tells whether a metric, as records name it, is one that a program has brought along. */
+export function isCustom(name: string): boolean {
+  return name.startsWith('custom/');
+}
 
 /** The numbers of a split's metrics by name, such as `r2`, `transformed/r2`, `top5` and `macro/f1`. */
 export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
@@ -141,6 +149,7 @@ export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
   }
   addGroup(scalars, 'transformed', metrics.transformed);
   addGroup(scalars, 'macro', metrics.macro);
+  addGroup(scalars, 'custom', metrics.custom);
   if (metrics.topK) scalars[`top${metrics.topK.k}`] = metrics.topK.accuracy;
   return scalars;
 }

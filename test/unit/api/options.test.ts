@@ -45,6 +45,14 @@ describe('invalid options of the API', () => {
     [{ allowOlder: 'no' }, `allowOlder: expected true or false, got "no"${ofTrain}`],
     [{ baseDirectory: {} }, `baseDirectory: expected a path, got an object${ofTrain}`],
     [{ onEpoch: 42 }, `onEpoch: expected a function, got 42${ofTrain}`],
+    [
+      { metrics: { 'a b': () => 1 } },
+      `metrics: expected functions by name, of at most 64 letters, digits, ".", "_" and "-", got an object${ofTrain}`,
+    ],
+    [
+      { metrics: [] },
+      `metrics: expected functions by name, of at most 64 letters, digits, ".", "_" and "-", got a list of 0${ofTrain}`,
+    ],
     [{ onStart: 'now' }, `onStart: expected a function, got "now"${ofTrain}`],
     [{ onStep: [] }, `onStep: expected a function, got a list of 0${ofTrain}`],
     [

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, expectTypeOf, it } from 'vitest';
-import { dense, sequential } from '../../../api/index.ts';
+import { dense, evaluate, sequential, type CustomMetric, type Summary } from '../../../api/index.ts';
 import { train, type TrainConfig } from '../../../api/train.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 
@@ -168,5 +168,102 @@ describe('a training that its program stops', () => {
       onEpoch: ({ epoch }, { stop }) => epoch === 4 && stop(),
     });
     expect([whole.summary.stoppedEarly, stops(whole.directory)]).toEqual([undefined, []]);
+  });
+});
+
+describe("metrics of a program's own", () => {
+  /** The share of rows whose larger output is the right class, as the standard metric has it. */
+  const hits: CustomMetric = (outputs, targets, { numRows, outputWidth }) => {
+    let sum = 0;
+    for (let row = 0; row < numRows; row++) {
+      const [first = 0, second = 0] = outputs.subarray(row * outputWidth);
+      sum += Number((second > first ? 1 : 0) === targets[row]);
+    }
+    // What it does with its arguments is its own business.
+    outputs.fill(NaN);
+    targets.fill(0);
+    return sum / numRows;
+  };
+
+  it('metrics of their own are measured on outputs and targets, and are in every record', async () => {
+    const seen: (number | undefined)[] = [];
+    const config = {
+      ...CLASSES,
+      loss: 'crossEntropy',
+      earlyStopping: { monitor: 'custom/hits', mode: 'max', patience: 9 },
+    } as const;
+    const { summary, directory } = await train(config, {
+      ...inTemporary(),
+      metrics: { hits, other: () => 0.5 },
+      onEpoch: ({ validation }) => {
+        expect(validation?.custom?.['hits']).toBe(validation?.accuracy);
+        seen.push(validation?.custom?.['hits']);
+      },
+    });
+    expect(summary.test?.custom).toEqual({ hits: summary.test?.accuracy, other: 0.5 });
+    const records = fs.readFileSync(path.join(directory, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
+    const logged = records.map((line) => (JSON.parse(line) as Record<string, number>)['val/custom/hits']);
+    expect(logged.filter((value) => value !== undefined)).toEqual(seen);
+    const written = JSON.parse(fs.readFileSync(path.join(directory, 'summary.json'), 'utf8')) as Summary;
+    expect(written.test).toEqual(summary.test);
+    expect(summary.best.epoch).toBe(1 + seen.indexOf(Math.max(...seen.map(Number))));
+    const options = { metrics: { hits }, arrays: [config.data.train] };
+    expect((await evaluate(directory, options)).custom).toEqual({ hits: summary.test?.accuracy });
+  });
+
+  it('a metric gets the target columns of numbers in their own unit, and changes no bit of the weights', async () => {
+    const data = { ...VALUES.data, targetTransform: ['standardize' as const] };
+    const config = { ...VALUES, data, loss: 'mse' } as const;
+    const largest: CustomMetric = (_outputs, _targets, { columns: [column] }) =>
+      Math.max(...(column?.actual ?? []));
+    const { summary } = await train(config, { ...inTemporary(), metrics: { largest } });
+    const plain = await train(config, inTemporary());
+    expect(points.map(([x, y]) => x + 2 * y)).toContain(summary.test?.custom?.['largest']);
+    expect(summary.weightsSha256).toBe(plain.summary.weightsSha256);
+    expect(plain.summary.test?.custom).toBeUndefined();
+  });
+
+  it.each<[CustomMetric, string]>([
+    [
+      () => {
+        throw new TypeError('x is not a thing');
+      },
+      'metric "mine" failed: x is not a thing',
+    ],
+    [
+      (() => Promise.resolve(1)) as unknown as CustomMetric,
+      'metric "mine" must return a number, and returned a promise',
+    ],
+    [
+      (() => undefined) as unknown as CustomMetric,
+      'metric "mine" must return a number, and returned undefined',
+    ],
+  ])('a metric that fails is named before the training begins: %o', async (mine, message) => {
+    const onStart = (): never => {
+      throw new Error('it began');
+    };
+    const run = train({ ...VALUES, loss: 'mse' }, { ...inTemporary(), onStart, metrics: { mine } });
+    await expect(run).rejects.toMatchObject({ code: 'E_METRIC', category: 'usage', message });
+  });
+
+  it('a metric that is not finite is recorded as it is', async () => {
+    const { summary, directory } = await train(
+      { ...VALUES, loss: 'mse' },
+      { ...inTemporary(), logLevel: 'silent', metrics: { mine: () => NaN } },
+    );
+    expect(summary.test?.custom).toEqual({ mine: NaN });
+    expect(fs.readFileSync(path.join(directory, 'summary.json'), 'utf8')).toContain('"mine": "NaN"');
+  });
+
+  it('early stopping that watches a metric without a direction is refused, and so is one that is not there', async () => {
+    const config = { ...VALUES, loss: 'mse', earlyStopping: { monitor: 'custom/mine' } } as const;
+    await expect(train(config, { ...inTemporary(), metrics: { mine: () => 1 } })).rejects.toMatchObject({
+      code: 'E_MONITOR',
+      message: 'earlyStopping.mode: missing; "custom/mine" is a metric of the program\'s own',
+    });
+    await expect(train(config, inTemporary())).rejects.toMatchObject({
+      code: 'E_MONITOR',
+      message: 'earlyStopping.monitor: validation measures no "custom/mine"',
+    });
   });
 });
