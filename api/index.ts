@@ -22,6 +22,7 @@ export type { ClassificationMetrics } from '../src/metrics/classification.ts';
 export type { RegressionMetrics } from '../src/metrics/regression.ts';
 export type { SequenceMetrics } from '../src/metrics/sequence.ts';
 export type { Numbers, Samples } from '../src/data/array/arrays.ts';
+export type { Rows } from './waiting.ts';
 export { train } from './train.ts';
 export type { MetricsOf, RunningTraining, TrainConfig, TrainData, TrainOptions } from './train.ts';
 

@@ -16,9 +16,10 @@ import { problemsError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
 import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';
+import { takeRows, type RowSet } from '../src/data/table/row-set.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { LOG_LEVELS, LogFile, Screen, createLogger } from '../src/log.ts';
-import type { Logger, LogLevel } from '../src/log.ts';
+import type { LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
 import type { FinishedRun, StartedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
@@ -28,12 +29,14 @@ import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
 import { StopRequest } from '../coordinator/training/train.ts';
 import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 
+import { gather, isRows, settled, type Rows, type Waiting } from './waiting.ts';
+
 type DataInput = ConfigInput['data'];
 type Split = 'train' | 'validation' | 'test';
 
-/** The `data` of a config; samples may stand where a file would. */
+/** The `data` of a config; samples, or rows of a table, may stand where a file would. */
 export type TrainData = Omit<DataInput, Split> & {
-  readonly [Key in Split]?: DataSource | Samples | undefined;
+  readonly [Key in Split]?: DataSource | Samples | Rows | undefined;
 };
 
 type LossInput = ConfigInput['loss'];
@@ -131,14 +134,15 @@ export async function train<const Loss extends LossInput>(
 ): Promise<FinishedRun<MetricsOf<Loss>>> {
   checkOptions(optionsSchema, options, 'options of train');
   const { logLevel = 'warn', threads = 'auto' } = options;
-  const { config: input, arrays } = takeArrays(config);
-  const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
   const logFile = new LogFile();
   const log = createLogger({ level: logLevel, screen: new Screen(), file: logFile });
   const signal = options.signal ?? new AbortController().signal;
+  const waiting: Waiting = { signal, warn: (message) => log.warn(message) };
+  const { config: input, arrays } = takeArrays(await gatherRows(config, waiting));
+  const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
-  const callbacks = new Callbacks(options as TrainOptions, { signal, log });
+  const callbacks = new Callbacks(options as TrainOptions, waiting);
   const run = await runTraining({
     config: checked,
     arrays,
@@ -157,8 +161,6 @@ export async function train<const Loss extends LossInput>(
   });
   return run as FinishedRun<MetricsOf<Loss>>;
 }
-
-type Waiting = { readonly signal: AbortSignal; readonly log: Logger };
 
 /** The callbacks of a program, each awaited, with the training as their last argument. */
 class Callbacks {
@@ -191,36 +193,10 @@ class Callbacks {
   async #call(name: string, callback: () => unknown): Promise<void> {
     this.#caller = name;
     try {
-      await settled(callback(), { name, ...this.#waiting });
+      await settled(callback(), name, this.#waiting);
     } finally {
       this.#caller = undefined;
     }
-  }
-}
-
-/** Time after which a warning names the user's function that is awaited; it may take as long as it likes. */
-const PATIENCE_MS = 60_000;
-
-/** Waits for a promise that the user's function returned; an abort ends the wait. */
-async function settled(
-  answer: unknown,
-  { name, signal, log }: Waiting & { readonly name: string },
-): Promise<void> {
-  if (typeof answer !== 'object' || answer === null || !('then' in answer)) return;
-  const patience = setTimeout(() => {
-    log.warn(`the promise of ${name} has not settled in ${PATIENCE_MS / 1000} s; the training waits for it`);
-  }, PATIENCE_MS);
-  const wait = new AbortController();
-  try {
-    await new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(signal.reason as Error);
-      if (signal.aborted) onAbort();
-      signal.addEventListener('abort', onAbort, { signal: wait.signal });
-      Promise.resolve(answer).then(resolve, reject);
-    });
-  } finally {
-    wait.abort();
-    clearTimeout(patience);
   }
 }
 
@@ -231,6 +207,18 @@ function isShown(level: LogLevel): boolean {
   return level === 'info' || level === 'debug' || level === 'trace';
 }
 
+/** The config with the rows of iterables as lists. */
+async function gatherRows(input: TrainConfig, waiting: Waiting): Promise<TrainConfig> {
+  if (!isMapping(input) || !isMapping(input.data)) return input;
+  const { train, validation, test, ...fields } = input.data;
+  const sources = {
+    ...(train && { train: await gather(train, 'data.train', waiting) }),
+    ...(validation && { validation: await gather(validation, 'data.validation', waiting) }),
+    ...(test && { test: await gather(test, 'data.test', waiting) }),
+  };
+  return { ...input, data: { ...fields, ...sources } };
+}
+
 /**
  * Checks the samples of a config, and replaces them by their hashes.
  * @throws LockstepError if they are invalid.
@@ -239,8 +227,13 @@ export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: A
   // A program in JavaScript may pass in anything, which the checks of the config will report.
   if (!isMapping(input) || !isMapping(input.data)) return { config: input as ConfigInput, arrays: new Map() };
   const { data, ...rest } = input;
-  const sets = new Map<string, ArraySet>();
-  const take = (source: DataSource | Samples, name: string): DataSource => {
+  const sets = new Map<string, ArraySet | RowSet>();
+  const take = (source: DataSource | Samples | Rows, name: string): DataSource => {
+    if (isRows(source)) {
+      const set = takeRows([...(source as Iterable<unknown>)], name);
+      sets.set(set.sha256, set);
+      return { rows: set.sha256 };
+    }
     if (!isSamples(source)) return source;
     const set = takeSamples(source, name);
     if (!sets.has(set.sha256)) sets.set(set.sha256, set);
@@ -252,8 +245,8 @@ export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: A
     ...(validation && { validation: take(validation, 'data.validation') }),
     ...(test && { test: take(test, 'data.test') }),
   };
-  const first = train && isSamples(train) ? [...sets.values()][0] : undefined;
-  const defaults = first && defaultsFor(first);
+  const [first] = sets.values();
+  const defaults = train && first && 'features' in first && isSamples(train) ? defaultsFor(first) : undefined;
   return { config: { ...rest, data: { ...defaults, ...fields, ...sources } }, arrays: sets };
 }
 

@@ -76,19 +76,19 @@ describe('invalid options of the API', () => {
     [{ split: 'nope' }, `split: expected "train", "validation" or "test", got "nope"${ofEvaluate}`],
     [
       { arrays: { features: [[1]], targets: [1] } },
-      `arrays: expected a list of samples, [{ features, targets }], got an object${ofEvaluate}`,
+      `arrays: expected a list of samples, [{ features, targets }], or of sets of rows, got an object${ofEvaluate}`,
     ],
     [
       { arrays: [null] },
-      `arrays: expected a list of samples, [{ features, targets }], got a list of 1${ofEvaluate}`,
+      `arrays: expected a list of samples, [{ features, targets }], or of sets of rows, got a list of 1${ofEvaluate}`,
     ],
     [
       { data: null },
-      `data: expected a path, { images, labels } or samples, { features, targets }, got null${ofEvaluate}`,
+      `data: expected a path, { images, labels }, samples, { features, targets }, or rows, got null${ofEvaluate}`,
     ],
     [
       { data: 5 },
-      `data: expected a path, { images, labels } or samples, { features, targets }, got 5${ofEvaluate}`,
+      `data: expected a path, { images, labels }, samples, { features, targets }, or rows, got 5${ofEvaluate}`,
     ],
     [{ baseDirectory: 5 }, `baseDirectory: expected a path, got 5${ofEvaluate}`],
     [{ warn: true }, `warn: expected a function, got true${ofEvaluate}`],
