@@ -28,7 +28,6 @@ import type { RegressionMetrics } from '../src/metrics/regression.ts';
 import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
 import { StopRequest } from '../coordinator/training/train.ts';
 import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
-
 import { gather, isRows, settled, type Rows, type Waiting } from './waiting.ts';
 
 type DataInput = ConfigInput['data'];
@@ -41,7 +40,7 @@ export type TrainData = Omit<DataInput, Split> & {
 
 type LossInput = ConfigInput['loss'];
 
-/** A config as a program writes it: the fields of a config file, or samples in memory as its `data`. */
+/** A config as a program writes it: the fields of a config file, or samples or rows in memory as its `data`. */
 export type TrainConfig<Loss extends LossInput = LossInput> = Omit<ConfigInput, 'data' | 'loss'> & {
   readonly data: TrainData;
   readonly loss: Loss;

@@ -60,23 +60,24 @@ export async function gather(
   waiting: Waiting,
 ): Promise<DataSource | Samples | readonly Row[] | undefined> {
   if (!isRows(source) || Array.isArray(source)) return source as DataSource | Samples | readonly Row[];
-  const iterator =
-    Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
-  const rows: Row[] = [];
-  let isDone = false;
+  const wait = { isOver: false };
   try {
-    for (;;) {
-      const next = await settled(iterator.next(), name, waiting);
-      isDone = next.done === true;
-      if (next.done && rows.length === 0) throw dataError('E_DATA_NO_ROWS', `${name} gives no rows`);
-      if (next.done) return rows;
-      rows.push(next.value);
-      if (rows.length <= MAX_ROWS) continue;
-      const message = `${name} gives more than ${formatCount(MAX_ROWS)} rows`;
-      throw dataError('E_DATA_TOO_LARGE', message, { help: 'write them to a file, and name that' });
-    }
+    return await settled(readAll(source, name, wait), name, waiting);
   } finally {
-    // It may be waiting itself, for ever: its end is not awaited.
-    if (!isDone) void Promise.resolve(iterator.return?.()).catch(() => undefined);
+    wait.isOver = true;
   }
+}
+
+/** Reads rows until nobody waits for them any more; leaving the loop closes their source. */
+async function readAll(source: Rows, name: string, wait: { readonly isOver: boolean }): Promise<Row[]> {
+  const rows: Row[] = [];
+  for await (const row of source) {
+    if (wait.isOver) break;
+    rows.push(row);
+    if (rows.length <= MAX_ROWS) continue;
+    const message = `${name} gives more than ${formatCount(MAX_ROWS)} rows`;
+    throw dataError('E_DATA_TOO_LARGE', message, { help: 'write them to a file, and name that' });
+  }
+  if (rows.length === 0) throw dataError('E_DATA_NO_ROWS', `${name} gives no rows`);
+  return rows;
 }
