@@ -2,11 +2,20 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { resolveSource, type DataSource } from '../src/config/data-sources.ts';
-import { checkOptions, functionOption, pathArgument, pathOption } from '../src/config/validate.ts';
+import {
+  checkOptions,
+  functionOption,
+  metricsOption,
+  pathArgument,
+  pathOption,
+} from '../src/config/validate.ts';
 import { dataSchema } from '../src/config/schema.ts';
-import { isSamples, takeSamples, type Samples } from '../src/data/array/arrays.ts';
+import { takeRows, type RowSet } from '../src/data/table/row-set.ts';
+import { isSamples, takeSamples, type ArraySet, type Samples } from '../src/data/array/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/definitions.ts';
 import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
+import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
+import { gather, isRows, type Rows, type Waiting } from './waiting.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 
 /**
@@ -22,12 +31,14 @@ export interface EvaluateOptions {
   /** A split of the run's own data, whose files must still be in place; default `test`. */
   readonly split?: 'train' | 'validation' | 'test' | undefined;
   /** All the samples that the run was trained with, if they were in memory; hashes tell which is which. */
-  readonly arrays?: readonly Samples[] | undefined;
+  readonly arrays?: readonly (Samples | Rows)[] | undefined;
   /**
-   * New labelled samples instead, of the same kind: a path, `{ images, labels }`, or samples. All
+   * New labelled samples instead, of the same kind: a path, `{ images, labels }`, samples, or rows. All
    * are measured.
    */
-  readonly data?: DataSource | Samples | undefined;
+  readonly data?: DataSource | Samples | Rows | undefined;
+  /** Metrics of your own by their names, which the result has as `custom`. */
+  readonly metrics?: CustomMetrics | undefined;
   /** Directory that paths in `data` are relative to; default: the process's working directory. */
   readonly baseDirectory?: string | undefined;
   /** Called with each warning; default: `process.emitWarning`. A promise is awaited at the end. */
@@ -37,12 +48,13 @@ export interface EvaluateOptions {
 const optionsSchema = z.strictObject({
   split: z.enum(['train', 'validation', 'test']).optional().describe('"train", "validation" or "test"'),
   arrays: z
-    .array(z.custom<Samples>(isSamples))
+    .array(z.custom<Samples | Rows>((value) => isSamples(value) || isRows(value)))
     .optional()
-    .describe('a list of samples, [{ features, targets }]'),
+    .describe('a list of samples, [{ features, targets }], or of sets of rows'),
   data: z
-    .union([dataSchema.shape.train, z.custom<Samples>(isSamples)])
-    .describe('a path, { images, labels } or samples, { features, targets }'),
+    .union([dataSchema.shape.train, z.custom<Samples | Rows>((value) => isSamples(value) || isRows(value))])
+    .describe('a path, { images, labels }, samples, { features, targets }, or rows'),
+  metrics: metricsOption,
   baseDirectory: pathOption,
   warn: functionOption,
 } satisfies Record<keyof EvaluateOptions, z.ZodType>);
@@ -68,16 +80,21 @@ export async function evaluate(
   checkOptions(argumentsSchema, { run }, 'arguments of evaluate');
   checkOptions(optionsSchema, options, 'options of evaluate');
   const { arrays = [], split, data, baseDirectory = process.cwd() } = options;
-  const sets = arrays.map((samples, at) => takeSamples(samples, `arrays[${at}]`));
-  const newSet = data && isSamples(data) ? takeSamples(data, 'data') : undefined;
-  if (newSet) sets.unshift(newSet);
-  const source = newSet ? { arrays: newSet.sha256 } : (data as DataSource | undefined);
   const { warn = (message) => process.emitWarning(message) } = options;
+  const sets: (ArraySet | RowSet)[] = [];
+  for (const [at, samples] of arrays.entries()) {
+    const set = await takeSet(samples, `arrays[${at}]`, { warn });
+    if (set) sets.push(set);
+  }
+  const newSet = await takeSet(data, 'data', { warn });
+  if (newSet) sets.unshift(newSet);
+  const source = newSet ? sourceOf(newSet) : (data as DataSource | undefined);
   const said: Promise<unknown>[] = [];
   const metrics = await evaluateRun(typeof run === 'string' ? run : run.directory, {
     split,
     data: source && resolveSource(source, path.resolve(baseDirectory)),
     arrays: new Map(sets.map((set) => [set.sha256, set])),
+    customMetrics: options.metrics,
     warn: (message) => {
       const saying = Promise.resolve(warn(message));
       // Awaited below, where its rejection counts.
@@ -87,4 +104,19 @@ export async function evaluate(
   });
   await Promise.all(said);
   return metrics;
+}
+
+/** Checks samples and rows; undefined for a source that is in files. */
+async function takeSet(
+  data: DataSource | Samples | Rows | undefined,
+  name: string,
+  waiting: Waiting,
+): Promise<ArraySet | RowSet | undefined> {
+  if (isSamples(data)) return takeSamples(data, name);
+  if (!isRows(data)) return undefined;
+  return takeRows((await gather(data, name, waiting)) as readonly unknown[], name);
+}
+
+function sourceOf(set: ArraySet | RowSet): DataSource {
+  return 'rows' in set ? { rows: set.sha256 } : { arrays: set.sha256 };
 }

@@ -5,33 +5,77 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { resolveConfigPaths } from '../src/config/data-sources.ts';
 import type { DataSource } from '../src/config/data-sources.ts';
-import { checkOptions, functionOption, pathOption, validateConfig } from '../src/config/validate.ts';
+import {
+  checkOptions,
+  functionOption,
+  metricsOption,
+  pathOption,
+  validateConfig,
+} from '../src/config/validate.ts';
 import { problemsError } from '../src/config/problem.ts';
 import type { Config, ConfigInput } from '../src/config/schema.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
 import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';
+import { takeRows, type RowSet } from '../src/data/table/row-set.ts';
 import { MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 import { LOG_LEVELS, LogFile, createLogger } from '../src/log.ts';
 import { Screen } from '../src/screen.ts';
-import type { Logger, LogLevel } from '../src/log.ts';
+import type { LogLevel } from '../src/log.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
-import type { FinishedRun } from '../coordinator/commands/run.ts';
+import type { FinishedRun, StartedRun } from '../coordinator/commands/run.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
-import type { TrainingObserver } from '../coordinator/training/train.ts';
+import type { SplitMetrics } from '../src/metrics/definitions.ts';
+import type { RegressionMetrics } from '../src/metrics/regression.ts';
+import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
+import { StopRequest } from '../coordinator/training/train.ts';
+import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
+import { gather, isRows, settled, type Rows, type Waiting } from './waiting.ts';
 
 type DataInput = ConfigInput['data'];
 type Split = 'train' | 'validation' | 'test';
 
-/** The `data` of a config; samples may stand where a file would. */
+/** The `data` of a config; samples, or rows of a table, may stand where a file would. */
 export type TrainData = Omit<DataInput, Split> & {
-  readonly [Key in Split]?: DataSource | Samples | undefined;
+  readonly [Key in Split]?: DataSource | Samples | Rows | undefined;
 };
 
-/** A config as a program writes it: the fields of a config file, or samples in memory as its `data`. */
-export type TrainConfig = Omit<ConfigInput, 'data'> & { readonly data: TrainData };
+type LossInput = ConfigInput['loss'];
+
+/** A config as a program writes it: the fields of a config file, or samples or rows in memory as its `data`. */
+export type TrainConfig<Loss extends LossInput = LossInput> = Omit<ConfigInput, 'data' | 'loss'> & {
+  readonly data: TrainData;
+  readonly loss: Loss;
+};
+
+/** The metrics that a loss leads to, whose task it tells; those of any task where it does not. */
+export type MetricsOf<Loss extends LossInput> =
+  Loss extends LossKinds<'mse' | 'mae' | 'huber'>
+    ? Extract<SplitMetrics, RegressionMetrics>
+    : Loss extends LossKinds<'crossEntropy'>
+      ? Exclude<SplitMetrics, RegressionMetrics>
+      : SplitMetrics;
+
+type LossKinds<Kind> = Kind | { readonly kind: Kind };
+
+/** A training under way, which its callbacks can end. */
+export interface RunningTraining extends StartedRun {
+  /**
+   * Ends the training after the step at hand, from `onEpoch` after the epoch: `train` then resolves with
+   * the best weights, as it does after early stopping.
+   */
+  readonly stop: () => void;
+}
 
 /** Options of `train`: workers, directories, resuming, and callbacks. */
-export interface TrainOptions extends Partial<TrainingObserver> {
+export interface TrainOptions<Metrics = SplitMetrics> {
+  /** Called before the first step; a promise that it returns is awaited. */
+  readonly onStart?: ((training: RunningTraining) => unknown) | undefined;
+  /** Called after each step; a promise that it returns is awaited. */
+  readonly onStep?: ((record: StepRecord, training: RunningTraining) => unknown) | undefined;
+  /** Called after each epoch and its validation; a promise that it returns is awaited. */
+  readonly onEpoch?: ((record: EpochRecord<Metrics>, training: RunningTraining) => unknown) | undefined;
+  /** Metrics of your own by their names, measured on validation and test: `custom/NAME` in records. */
+  readonly metrics?: CustomMetrics | undefined;
   /** Worker processes; 0 (the default) and `auto` compute in this one. */
   readonly workers?: number | 'auto' | undefined;
   /**
@@ -69,6 +113,8 @@ const optionsSchema = z.strictObject({
   resume: pathOption.describe('"last", "best" or a path'),
   allowOlder: z.boolean().optional().describe('true or false'),
   baseDirectory: pathOption,
+  metrics: metricsOption,
+  onStart: functionOption,
   onEpoch: functionOption,
   onStep: functionOption,
   logLevel: z
@@ -82,17 +128,22 @@ const optionsSchema = z.strictObject({
  * Trains a model as the config says, on files or on samples in memory, and tests it on its best weights.
  * @throws LockstepError if the config, the data or the run fails; its `code` is stable.
  */
-export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<FinishedRun> {
+export async function train<const Loss extends LossInput>(
+  config: TrainConfig<Loss>,
+  options: TrainOptions<MetricsOf<Loss>> = {},
+): Promise<FinishedRun<MetricsOf<Loss>>> {
   checkOptions(optionsSchema, options, 'options of train');
-  const { logLevel = 'warn', threads = 'auto', onEpoch, onStep } = options;
-  const { config: input, arrays } = takeArrays(config);
-  const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
+  const { logLevel = 'warn', threads = 'auto' } = options;
   const screen = new Screen(isShown(logLevel) ? undefined : SILENT);
   const logFile = new LogFile();
   const log = createLogger({ level: logLevel, screen: new Screen(), file: logFile });
   const signal = options.signal ?? new AbortController().signal;
+  const waiting: Waiting = { signal, warn: (message) => log.warn(message) };
+  const { config: input, arrays } = takeArrays(await gatherRows(config, waiting));
+  const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
-  return runTraining({
+  const callbacks = new Callbacks(options as TrainOptions, waiting);
+  const run = await runTraining({
     config: checked,
     arrays,
     workforce: localWorkforce(options.workers ?? 0, threads, { program }),
@@ -103,36 +154,49 @@ export async function train(config: TrainConfig, options: TrainOptions = {}): Pr
     logFile,
     log,
     signal,
-    observer: {
-      onStep: (record) => settled(onStep?.(record), { name: 'onStep', signal, log }),
-      onEpoch: (record) => settled(onEpoch?.(record), { name: 'onEpoch', signal, log }),
-    },
+    customMetrics: options.metrics,
+    observer: callbacks,
+    onStart: callbacks.onStart,
+    stop: callbacks.stop,
   });
+  return run as FinishedRun<MetricsOf<Loss>>;
 }
 
-/** Time after which a warning names the user's function that is awaited; it may take as long as it likes. */
-const PATIENCE_MS = 60_000;
+/** The callbacks of a program, each awaited, with the training as their last argument. */
+class Callbacks {
+  readonly stop = new StopRequest();
+  readonly #options: TrainOptions;
+  readonly #waiting: Waiting;
+  #training: RunningTraining | undefined;
+  /** The callback that is being called, which may ask for the end. */
+  #caller: string | undefined;
 
-/** Waits for a promise that the user's function returned; an abort ends the wait. */
-async function settled(
-  answer: unknown,
-  { name, signal, log }: { readonly name: string; readonly signal: AbortSignal; readonly log: Logger },
-): Promise<void> {
-  if (typeof answer !== 'object' || answer === null || !('then' in answer)) return;
-  const patience = setTimeout(() => {
-    log.warn(`the promise of ${name} has not settled in ${PATIENCE_MS / 1000} s; the training waits for it`);
-  }, PATIENCE_MS);
-  const wait = new AbortController();
-  try {
-    await new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(signal.reason as Error);
-      if (signal.aborted) onAbort();
-      signal.addEventListener('abort', onAbort, { signal: wait.signal });
-      Promise.resolve(answer).then(resolve, reject);
-    });
-  } finally {
-    wait.abort();
-    clearTimeout(patience);
+  constructor(options: TrainOptions, waiting: Waiting) {
+    this.#options = options;
+    this.#waiting = waiting;
+  }
+
+  readonly onStart = (run: StartedRun): Promise<void> => {
+    const training = { ...run, stop: () => this.stop.make(this.#caller ?? 'program') };
+    this.#training = training;
+    return this.#call('onStart', () => this.#options.onStart?.(training));
+  };
+
+  onStep(record: StepRecord): Promise<void> {
+    return this.#call('onStep', () => this.#options.onStep?.(record, this.#training as RunningTraining));
+  }
+
+  onEpoch(record: EpochRecord): Promise<void> {
+    return this.#call('onEpoch', () => this.#options.onEpoch?.(record, this.#training as RunningTraining));
+  }
+
+  async #call(name: string, callback: () => unknown): Promise<void> {
+    this.#caller = name;
+    try {
+      await settled(callback(), name, this.#waiting);
+    } finally {
+      this.#caller = undefined;
+    }
   }
 }
 
@@ -143,6 +207,18 @@ function isShown(level: LogLevel): boolean {
   return level === 'info' || level === 'debug' || level === 'trace';
 }
 
+/** The config with the rows of iterables as lists. */
+async function gatherRows(input: TrainConfig, waiting: Waiting): Promise<TrainConfig> {
+  if (!isMapping(input) || !isMapping(input.data)) return input;
+  const { train, validation, test, ...fields } = input.data;
+  const sources = {
+    ...(train && { train: await gather(train, 'data.train', waiting) }),
+    ...(validation && { validation: await gather(validation, 'data.validation', waiting) }),
+    ...(test && { test: await gather(test, 'data.test', waiting) }),
+  };
+  return { ...input, data: { ...fields, ...sources } };
+}
+
 /**
  * Checks the samples of a config, and replaces them by their hashes.
  * @throws LockstepError if they are invalid.
@@ -151,8 +227,13 @@ export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: A
   // A program in JavaScript may pass in anything, which the checks of the config will report.
   if (!isMapping(input) || !isMapping(input.data)) return { config: input as ConfigInput, arrays: new Map() };
   const { data, ...rest } = input;
-  const sets = new Map<string, ArraySet>();
-  const take = (source: DataSource | Samples, name: string): DataSource => {
+  const sets = new Map<string, ArraySet | RowSet>();
+  const take = (source: DataSource | Samples | Rows, name: string): DataSource => {
+    if (isRows(source)) {
+      const set = takeRows([...(source as Iterable<unknown>)], name);
+      sets.set(set.sha256, set);
+      return { rows: set.sha256 };
+    }
     if (!isSamples(source)) return source;
     const set = takeSamples(source, name);
     if (!sets.has(set.sha256)) sets.set(set.sha256, set);
@@ -164,8 +245,8 @@ export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: A
     ...(validation && { validation: take(validation, 'data.validation') }),
     ...(test && { test: take(test, 'data.test') }),
   };
-  const first = train && isSamples(train) ? [...sets.values()][0] : undefined;
-  const defaults = first && defaultsFor(first);
+  const [first] = sets.values();
+  const defaults = train && first && 'features' in first && isSamples(train) ? defaultsFor(first) : undefined;
   return { config: { ...rest, data: { ...defaults, ...fields, ...sources } }, arrays: sets };
 }
 

@@ -15,6 +15,7 @@ import { formatShape } from '../../src/shape.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { readModel, type SavedModel } from '../../src/predict/model-files.ts';
 import { evaluationShardRows } from '../training/compute.ts';
+import type { CustomMetrics } from '../training/custom-metrics.ts';
 import { measureSplit } from '../training/measure.ts';
 import { prepareRun, type PreparedRun } from '../training/prepare.ts';
 
@@ -29,6 +30,8 @@ export interface EvaluateOptions {
   readonly data?: DataSource | undefined;
   /** Samples that the run's config or `data` name by their hashes. */
   readonly arrays?: ArraySets | undefined;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
   readonly warn: (message: string) => void;
 }
 
@@ -56,6 +59,7 @@ export async function evaluateRun(directory: string, options: EvaluateOptions): 
   const prepared = await prepareRun(config, options.warn, {
     fitted: { transforms, classWeights },
     arrays: options.arrays,
+    customMetrics: options.customMetrics,
   });
   requireSameShape(saved, prepared);
   const engine = await createEngine(saved, prepared, runConfig);

@@ -11,6 +11,7 @@ import { saveFinished, saveUnfinished } from '../persistence/final-save.ts';
 import { closeAll } from '../../src/close-all.ts';
 import type { Compute } from '../training/compute.ts';
 import type { Listener } from '../cluster/listener.ts';
+import type { CustomMetrics } from '../training/custom-metrics.ts';
 import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
@@ -21,6 +22,7 @@ import { adviceFor } from '../output/advice.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
+import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import { measureImportance } from '../output/importance.ts';
 import { classNamesOf, renderPlots, runPlots } from '../output/plots.ts';
 import { writeReport } from '../output/report.ts';
@@ -34,7 +36,7 @@ import type { ResumeSource } from '../persistence/resume.ts';
 import { startOrResume } from '../persistence/run-start.ts';
 import type { RunStart } from '../persistence/run-start.ts';
 import { stepsPerEpoch, train } from '../training/train.ts';
-import type { TrainingObserver, TrainingResult } from '../training/train.ts';
+import type { StopRequest, TrainingObserver, TrainingResult } from '../training/train.ts';
 import type { TrainingState } from '../training/training-state.ts';
 
 /** The config and settings of a run. */
@@ -59,11 +61,30 @@ export interface RunOptions {
   readonly dashboard?: DashboardAddress | undefined;
   /** Observer of every step and epoch, besides the run's own records. */
   readonly observer?: TrainingObserver | undefined;
+  /** Called before the first step, once the run computes; a promise is awaited. */
+  readonly onStart?: ((run: StartedRun) => unknown) | undefined;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
+  /** A request that the training end early, with a result. */
+  readonly stop?: StopRequest | undefined;
+}
+
+/** A run that is about to take its first step. */
+export interface StartedRun {
+  /** Its directory. */
+  readonly directory: string;
+  readonly seed: number;
+  /** Most epochs. */
+  readonly epochs: number;
+  readonly stepsPerEpoch: number;
+  /** Steps that were taken before, by the run that resumes here; else 0. */
+  readonly stepsDone: number;
+  readonly numParameters: number;
 }
 
 /** A finished run. */
-export interface FinishedRun {
-  readonly summary: Summary;
+export interface FinishedRun<Metrics = SplitMetrics> {
+  readonly summary: Summary<Metrics>;
   /** Its directory. */
   readonly directory: string;
   /** Names of the classes or labels that `perClass` of the metrics is about, in their order. */
@@ -141,9 +162,9 @@ interface PreparedTraining {
 
 /** Loads the data, makes the initial weights, and finds the checkpoints to resume from. */
 async function prepare(options: RunOptions): Promise<PreparedTraining> {
-  const { arrays, config, log, resume, signal, workforce } = options;
+  const { arrays, config, customMetrics, log, resume, signal, workforce } = options;
   const local = localComputeOf(workforce);
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local });
+  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local, customMetrics });
   const state = await initialState(prepared);
   const source =
     resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
@@ -214,7 +235,7 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
   const { listener, options, prepared, recorder, start, state } = run;
-  const { config, log, observer, sharedMemory, signal, workforce } = options;
+  const { config, log, observer, onStart, sharedMemory, signal, stop, workforce } = options;
   const { checkpointer, rollback } = start;
   const ending = { ...run, checkpointer, log };
   const onEvent = (event: RosterEvent): void => {
@@ -231,9 +252,19 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     compute = await startCompute({ ...cluster, prepared, state, log, signal, onEvent });
     const started = compute;
     run.dashboard?.watch(() => started.activity());
-    const training = { ...prepared, state, compute, checkpointer, rollback, signal };
+    await onStart?.({
+      directory: run.directory.path,
+      seed: config.seed,
+      epochs: config.epochs,
+      stepsPerEpoch: stepsPerEpoch(prepared),
+      stepsDone: start.resumed?.step ?? 0,
+      numParameters: prepared.model.numParameters,
+    });
+    const training = { ...prepared, state, compute, checkpointer, rollback, signal, stop };
     const result = await train({ ...training, observer: both(recorder, observer) }, start.progress);
     recorder.endProgress();
+    const { stoppedBy: by, stoppedEarly: epoch, steps: step } = result;
+    if (by !== undefined && epoch !== undefined) recorder.event({ type: 'trainingStopped', step, epoch, by });
     await saveFinished(ending);
     const { numThreads } = compute;
     const facts = { weightsSha256: state.weightsSha256(), wallSeconds: start.wallSeconds(), numThreads };

@@ -35,7 +35,7 @@ const GOOD_R2 = 0.9;
 /** The target is large in the units that are trained on, and the model has not reached it. */
 export function unscaledTarget({ largestTarget, test }: AdviceInput): string | undefined {
   if (!largestTarget || !(largestTarget.size > LARGE_TARGET)) return undefined;
-  if (test && 'r2' in test && test.r2 >= GOOD_R2) return undefined;
+  if (test?.r2 !== undefined && test.r2 >= GOOD_R2) return undefined;
   const { name, size } = largestTarget;
   return (
     `the target ${quoteName(name)} is trained on in its own unit, in which values are about ` +
@@ -47,13 +47,13 @@ export function unscaledTarget({ largestTarget, test }: AdviceInput): string | u
 export function noBetterThanBaseline({ baseline, test }: AdviceInput): string | undefined {
   if (!baseline || !test) return undefined;
   if (baseline.kind === 'mean') {
-    if (!('rmse' in test) || test.rmse < baseline.rmse) return undefined;
+    if (test.rmse === undefined || test.rmse < baseline.rmse) return undefined;
     return (
       `the model predicts no better than the mean of the training targets (rmse ${formatMetric(test.rmse)} ` +
       `against ${formatMetric(baseline.rmse)}): check the features, and try other learning rates`
     );
   }
-  if (!('accuracy' in test) || test.accuracy > baseline.accuracy) return undefined;
+  if (test.accuracy === undefined || test.accuracy > baseline.accuracy) return undefined;
   const { accuracy, className } = baseline;
   const always = className === undefined ? 'the most frequent value' : `class ${quoteName(className)}`;
   if (test.accuracy < accuracy) {

@@ -72,7 +72,7 @@ function splitPlots(
 ): PlotInput[] {
   if (!measured) return [];
   const { metrics, columns, roc, scores } = measured;
-  if ('perClass' in metrics) {
+  if (metrics.perClass) {
     const { accuracy, confusion: counts, perClass } = metrics;
     const classes = classNamesOf(data);
     const named = perClass.map((ratios, label) => ({ ...ratios, name: classes[label] ?? String(label) }));
@@ -89,7 +89,7 @@ function splitPlots(
     const unit = targetUnit === undefined ? name : `${name} in ${targetUnit}`;
     const shared = { split, unit, actual, predicted, fileSuffix: isOnly ? undefined : `-${index + 1}` };
     return [
-      { kind: 'predictedVsActual', ...shared, r2: isOnly && 'r2' in metrics ? metrics.r2 : undefined },
+      { kind: 'predictedVsActual', ...shared, r2: isOnly ? metrics.r2 : undefined },
       { kind: 'residuals', ...shared },
       { kind: 'residualHistogram', ...shared },
     ] satisfies PlotInput[];

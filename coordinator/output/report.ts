@@ -109,7 +109,7 @@ function metricsTable({ train, validation, test }: Summary): string {
 
 function classTables({ validation, test }: Summary, names: readonly string[]): string[] {
   const table = (split: string, metrics: SplitMetrics | undefined): string => {
-    if (!metrics || !('perClass' in metrics)) return '';
+    if (!metrics?.perClass) return '';
     const rows = metrics.perClass
       .slice(0, MAX_CLASSES)
       .map(({ precision, recall, f1, support }, label) => [

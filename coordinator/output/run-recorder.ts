@@ -60,6 +60,8 @@ export type RunEvent =
       /** Time that writing it took. */
       readonly seconds: number;
     }
+  /** The training has ended before its last epoch: by `earlyStopping`, or by who asked for it. */
+  | { readonly type: 'trainingStopped'; readonly step: number; readonly epoch: number; readonly by: string }
   | { readonly type: 'runFinished'; readonly weightsSha256: string }
   | { readonly type: 'runEnded' };
 

@@ -18,7 +18,7 @@ import { plainTable } from './plain-table.ts';
 import type { Baseline } from '../training/baseline.ts';
 
 /** The content of `summary.json`. */
-export interface Summary {
+export interface Summary<Metrics = SplitMetrics> {
   readonly name: string;
   readonly seed: number;
   readonly numerics: Numerics;
@@ -32,7 +32,7 @@ export interface Summary {
   readonly weightsSha256: string;
   /** Epochs trained. */
   readonly epochs: number;
-  /** The epoch after which early stopping ended the run; absent if it did not. */
+  /** The epoch after which early stopping, or a program, ended the run; absent if neither did. */
   readonly stoppedEarly?: number | undefined;
   readonly steps: number;
   /** Training samples seen, each epoch counted. */
@@ -50,9 +50,9 @@ export interface Summary {
   /** The last epoch's mean loss over its batches. */
   readonly train: { readonly loss: number; readonly [name: string]: number };
   /** Metrics of the best weights; absent if the split is empty. */
-  readonly validation?: SplitMetrics | undefined;
+  readonly validation?: Metrics | undefined;
   /** Measured once, on the best weights. Absent if the split is empty. */
-  readonly test?: SplitMetrics | undefined;
+  readonly test?: Metrics | undefined;
   /** Predictions without a model, on the test split. Absent as `test` is. */
   readonly baseline?: Baseline | undefined;
   /** The epoch whose weights are kept, with its validation metrics. */
@@ -105,7 +105,7 @@ const MAX_CLASS_NAME = 32;
 /** The metrics of each class in the test split, or in the validation split where there is no other. */
 function classLines({ validation, test }: Summary, classNames: readonly string[]): string[] {
   const split = test ?? validation;
-  if (!split || !('perClass' in split)) return [];
+  if (!split?.perClass) return [];
   const named = split.perClass.map((metrics, label) => ({
     name: shorten((classNames[label] ?? String(label)).replaceAll('\n', '↵'), MAX_CLASS_NAME),
     ...metrics,

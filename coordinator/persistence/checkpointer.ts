@@ -70,6 +70,11 @@ export class Checkpointer implements TrainingCheckpointer {
     if (isBest || progress.history.length % this.#options.config.everyEpochs === 0) this.#save(isBest);
   }
 
+  beforeCut(progress: TrainingProgress): void {
+    this.#reach(progress);
+    if (progress !== this.#saved) this.#save(false);
+  }
+
   /** Takes note that the state is back at this progress, which needs no saving. */
   wentBack(progress: TrainingProgress): void {
     this.#reach(progress);

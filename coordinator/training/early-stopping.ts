@@ -4,6 +4,7 @@ import type { EarlyStoppingConfig } from '../../src/config/schema.ts';
 import { LockstepError, quoteName } from '../../src/errors.ts';
 import {
   isBetter,
+  isCustom,
   LOSS,
   metricNamed,
   type Direction,
@@ -34,12 +35,20 @@ type Watch = Pick<EarlyStoppingConfig, 'monitor' | 'minDelta'> & {
  * The value that decides.
  * @throws LockstepError (exit 2) if the split has no such metric, or if it decides nothing.
  */
-export function monitoredValue(metrics: SplitMetrics, { monitor }: Watch = DEFAULT_WATCH): number {
+export function monitoredValue(metrics: SplitMetrics, { monitor, mode }: Watch = DEFAULT_WATCH): number {
   const values = scalarMetrics(metrics);
   const value = Object.hasOwn(values, monitor) ? values[monitor] : undefined;
   const definition = metricNamed(monitor);
-  if (value !== undefined && definition?.better) return value;
-  const fitting = Object.keys(values).filter((name) => metricNamed(name)?.better);
+  if (value !== undefined && (definition?.better || (isCustom(monitor) && mode))) return value;
+  if (value !== undefined && isCustom(monitor)) {
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_MONITOR',
+      message: `earlyStopping.mode: missing; ${quoteName(monitor)} is a metric of the program's own`,
+      help: 'set it to min if less is better, or to max',
+    });
+  }
+  const fitting = Object.keys(values).filter((name) => metricNamed(name)?.better || isCustom(name));
   const needs = definition?.needs === undefined ? '' : `, which needs ${definition.needs}`;
   const message =
     value === undefined

@@ -19,6 +19,7 @@ import { sequenceMetrics } from '../../src/metrics/sequence.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import type { SampleWeights } from '../../src/metrics/weighting.ts';
 import type { Compute } from './compute.ts';
+import { measureCustom, type CustomMetrics } from './custom-metrics.ts';
 
 /** A split as the model sees it. */
 export interface MeasuredSplit {
@@ -51,6 +52,8 @@ export interface MeasureOptions {
   readonly compute: Pick<Compute, 'evaluate'>;
   readonly data: LoadedData;
   readonly math: HostMath;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
 }
 
 /** More classes than this are worth a look at the five likeliest. */
@@ -85,7 +88,17 @@ export async function measureSplit(
     sampleWeights: sampleWeights && pickRows(sampleWeights, indices, sampleWeightWidth(dataset.layout)),
     loss: lossSum / totalSampleWeight(dataset, indices),
   };
-  return MEASURES[predictionKindOf(options)](outcome);
+  const measured = MEASURES[predictionKindOf(options)](outcome);
+  const custom = measureCustom(options.customMetrics, outputs, outcome.targets, {
+    numRows: indices.length,
+    outputWidth: outputs.length / indices.length,
+    targetWidth: dataset.layout.targetWidth,
+    classNames: data.classNames,
+    targetNames: data.targetNames,
+    weights: outcome.sampleWeights,
+    columns: measured.columns,
+  });
+  return custom ? { ...measured, metrics: { ...measured.metrics, custom } } : measured;
 }
 
 /** The kind of prediction: a class, a class at each position, labels that apply or not, or numbers. */

@@ -22,6 +22,7 @@ import type { Model } from '../../src/model/model.ts';
 import { readRegularFile } from '../../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../../src/safetensors.ts';
 import type { Evaluation } from './compute.ts';
+import { metricError, type CustomMetrics } from './custom-metrics.ts';
 import { monitoredValue } from './early-stopping.ts';
 import { measureSplit } from './measure.ts';
 import { planMemory, warnOfMemory } from './memory-plan.ts';
@@ -40,12 +41,15 @@ export interface PreparedRun {
   readonly model: Model;
   readonly plan: EnginePlan;
   readonly memoryPlan: MemoryPlan;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
 }
 
 /** The settings of preparing a run, besides its config. */
 export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
   /** Undefined where workers join over the network. */
   readonly local?: LocalCompute | undefined;
+  readonly customMetrics?: CustomMetrics | undefined;
 }
 
 /**
@@ -56,7 +60,7 @@ export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
 export async function prepareRun(
   config: Config,
   warn: (message: string) => void,
-  { fitted, arrays, local }: PrepareOptions = {},
+  { fitted, arrays, local, customMetrics }: PrepareOptions = {},
 ): Promise<PreparedRun> {
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
@@ -70,15 +74,29 @@ export async function prepareRun(
   );
   requireMatchingOutputs(data, model);
   requireTokens(data.dataset, model);
+  if (customMetrics && isSequence(data.dataset.layout)) {
+    throw metricError('metrics: the outputs at the positions of a sequence never leave the workers');
+  }
   // Of a training that is over, nothing is cut into batches any more.
   if (!fitted) requireStatistics(config, { model, numSamples: data.splits.train.length }, warn);
   const plan = planEngine(model, { ...config, groups: config.wire.groups });
   const memoryPlan = planMemory({ config, model, plan, data }, local);
-  const prepared = { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
+  const prepared = {
+    config,
+    kernelModule,
+    kernels,
+    memory,
+    math,
+    data,
+    model,
+    plan,
+    memoryPlan,
+    customMetrics,
+  };
   if (!fitted) {
     requireLimits(prepared);
     warnOfMemory(memoryPlan, local?.workers ?? 0, warn);
-    await requireMonitor(prepared);
+    await requireMetrics(prepared);
   }
   return prepared;
 }
@@ -137,16 +155,18 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
 
 /**
  * Refuses a metric to watch that validation will not have: which there are depends on its
- * rows, not on the weights.
+ * rows, not on the weights. Metrics of a program's own are tried on the way.
  */
-async function requireMonitor({ config, data, math, model }: PreparedRun): Promise<void> {
+async function requireMetrics({ config, customMetrics, data, math, model }: PreparedRun): Promise<void> {
   const { earlyStopping } = config;
-  if (!earlyStopping || earlyStopping.monitor === LOSS.name) return;
+  const watches = earlyStopping !== undefined && earlyStopping.monitor !== LOSS.name;
+  if (!watches && !customMetrics) return;
   const width = evaluationWidth(model, data.dataset.layout, config.loss);
   const evaluate = (indices: Uint32Array): Promise<Evaluation> =>
     Promise.resolve({ lossSum: 0, outputs: new Float32Array(indices.length * width) });
-  const validation = await measureSplit('validation', { config, data, math, compute: { evaluate } });
-  if (validation) monitoredValue(validation.metrics, earlyStopping);
+  const options = { config, customMetrics, data, math, compute: { evaluate } };
+  const validation = await measureSplit('validation', options);
+  if (validation && watches) monitoredValue(validation.metrics, earlyStopping);
 }
 
 /** Advice for making the last layer and the targets fit each other. */

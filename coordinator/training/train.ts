@@ -14,6 +14,7 @@ import { cutBatch } from '../../src/model/shards.ts';
 import { learningRateAt, plateauAfter } from '../../src/schedule/schedule.ts';
 import type { PlateauState } from '../../src/schedule/schedule.ts';
 import type { Compute, StepResult } from './compute.ts';
+import type { CustomMetrics } from './custom-metrics.ts';
 import { afterEpoch, monitoredValue } from './early-stopping.ts';
 import type { Improvement } from './early-stopping.ts';
 import { measureSplit } from './measure.ts';
@@ -43,12 +44,12 @@ export interface StepRecord {
 }
 
 /** One epoch, as it is logged. */
-export interface EpochRecord {
+export interface EpochRecord<Metrics = SplitMetrics> {
   readonly epoch: number;
   readonly step: number;
   /** Mean loss over the epoch's samples, each before its step. */
   readonly trainLoss: number;
-  readonly validation: SplitMetrics | undefined;
+  readonly validation: Metrics | undefined;
   readonly samplesPerSecond: number;
   readonly workers: number;
   /** SHA-256 of the weights that were validated. */
@@ -64,11 +65,36 @@ export interface TrainingObserver {
   onEpoch(record: EpochRecord): unknown;
 }
 
+/** A request that a training end before its last epoch, and yet with a result. */
+export class StopRequest {
+  #by: string | undefined;
+  #step: number | undefined;
+
+  /** Ends the training after the step at hand, or after the first one. `by` says who asks. */
+  make(by: string): void {
+    this.#by ??= by;
+  }
+
+  /** The name of the first to ask; undefined while nobody has. */
+  get by(): string | undefined {
+    return this.#by;
+  }
+
+  /** Tells whether the training ends after this step: a run that is rolled back ends where it would have. */
+  isDue(step: number): boolean {
+    if (this.#by === undefined || step === 0) return false;
+    this.#step ??= step;
+    return step >= this.#step;
+  }
+}
+
 /** Saves checkpoints: it hears of the progress between two steps, when the state may be copied. */
 export interface TrainingCheckpointer {
   afterStep(progress: TrainingProgress): void;
   /** Takes the progress after an epoch and its validation; `isBest` if its weights are the best so far. */
   afterEpoch(progress: TrainingProgress, isBest: boolean): void;
+  /** Saves a state within an epoch, before that epoch is cut short. */
+  beforeCut(progress: TrainingProgress): void;
 }
 
 /** Rolls back steps that turn out to be wrong after they are taken. */
@@ -90,14 +116,19 @@ export interface TrainingRun {
   readonly rollback?: TrainingRollback | undefined;
   /** Aborting it stops the training between two steps. */
   readonly signal: AbortSignal;
+  readonly stop?: StopRequest | undefined;
+  /** Metrics that a program has brought along. */
+  readonly customMetrics?: CustomMetrics | undefined;
 }
 
 /** The result of a training; the state then holds the best weights. */
 export interface TrainingResult {
   readonly history: readonly EpochLosses[];
   readonly best: EpochLosses;
-  /** The epoch after which early stopping ended the run. */
+  /** The epoch after which early stopping or a request ended the run. */
   readonly stoppedEarly: number | undefined;
+  /** The name of the one that ended it then: `earlyStopping`, or of the maker of the request. */
+  readonly stoppedBy: string | undefined;
   readonly validation: MeasuredSplit | undefined;
   readonly test: MeasuredSplit | undefined;
   readonly steps: number;
@@ -117,11 +148,17 @@ export async function train(
 ): Promise<TrainingResult> {
   let progress = start;
   for (;;) {
-    progress = await trainUntil(run, progress, Infinity);
-    const result = await measureResult(run, progress);
+    const reached = await trainUntil(run, progress, Infinity);
+    progress = await cutEpoch(run, reached);
+    if (isToRollBack(run)) continue;
+    const result = await measureResult(run, progress, stepsDone(reached, stepsPerEpoch(run)));
     // The rounds of that, too, may reveal that steps were wrong.
-    if (run.rollback?.isNeeded !== true) return result;
+    if (!isToRollBack(run)) return result;
   }
+}
+
+function isToRollBack({ rollback }: TrainingRun): boolean {
+  return rollback?.isNeeded === true;
 }
 
 /**
@@ -145,46 +182,85 @@ export async function trainUntil(
   }
 }
 
-function isOver({ config }: TrainingRun, progress: TrainingProgress): boolean {
-  return progress.history.length >= config.epochs || stoppedEarly(config, progress) !== undefined;
+function isOver(run: TrainingRun, progress: TrainingProgress): boolean {
+  const { config } = run;
+  const isComplete = progress.history.length >= config.epochs;
+  return isComplete || stoppedEarly(config, progress) !== undefined || isStopped(run, progress);
 }
 
-/**
- * Finishes the current epoch. A divergence in a run to be rolled back means nothing: its
- * weights may be a liar's.
- */
+/** Tells whether a request ends the training here. An epoch in which nothing counted yet has no loss. */
+function isStopped(run: TrainingRun, progress: TrainingProgress): boolean {
+  if (progress.batchesDone > 0 && progress.weightSum === 0) return false;
+  return run.stop?.isDue(stepsDone(progress, stepsPerEpoch(run))) === true;
+}
+
+/** Finishes the current epoch, unless something ends it before. */
 async function advance(
   run: TrainingRun,
   start: TrainingProgress,
   lastStep: number,
 ): Promise<TrainingProgress> {
-  try {
+  return startIfRolledBack(run, start, async () => {
     const progress = await trainEpoch(run, start, lastStep);
     const perEpoch = stepsPerEpoch(run);
-    const isStopped = run.rollback?.isNeeded === true || stepsDone(progress, perEpoch) >= lastStep;
-    return progress.batchesDone < perEpoch || isStopped ? progress : await validateEpoch(run, progress);
+    const isHere = isToRollBack(run) || stepsDone(progress, perEpoch) >= lastStep;
+    return progress.batchesDone < perEpoch || isHere ? progress : await validateEpoch(run, progress);
+  });
+}
+
+/** A divergence in a run to be rolled back means nothing: its weights may be a liar's. */
+async function startIfRolledBack(
+  run: TrainingRun,
+  start: TrainingProgress,
+  action: () => Promise<TrainingProgress>,
+): Promise<TrainingProgress> {
+  try {
+    return await action();
   } catch (error) {
     const hasDiverged = error instanceof LockstepError && error.category === 'diverged';
-    if (hasDiverged && run.rollback?.isNeeded === true) return start;
+    if (hasDiverged && isToRollBack(run)) return start;
     throw error;
   }
 }
 
-async function measureResult(run: TrainingRun, progress: TrainingProgress): Promise<TrainingResult> {
+/** Cuts the epoch short that a request has ended: its steps so far count as one. */
+async function cutEpoch(run: TrainingRun, progress: TrainingProgress): Promise<TrainingProgress> {
+  if (progress.batchesDone === 0) return progress;
+  // A run that resumes takes the rest of the epoch, as if nobody had asked.
+  run.checkpointer?.beforeCut(progress);
+  const cut = { ...run, checkpointer: undefined };
+  return startIfRolledBack(run, progress, () => validateEpoch(cut, progress));
+}
+
+async function measureResult(
+  run: TrainingRun,
+  progress: TrainingProgress,
+  steps: number,
+): Promise<TrainingResult> {
   const { config, data } = run;
   setCurrent(run, 'best');
   const { history, trainSeconds, maxWorkers } = progress;
+  const perEpoch = stepsPerEpoch(run);
+  const wholeEpochs = Math.floor(steps / perEpoch);
+  const isShort = steps < config.epochs * perEpoch;
+  const isEarlyStopping = stoppedEarly(config, progress) !== undefined;
   return {
     history,
     best: progress.best as EpochLosses,
-    stoppedEarly: stoppedEarly(config, progress),
+    stoppedEarly: isShort || isEarlyStopping ? history.length : undefined,
+    stoppedBy: isEarlyStopping ? 'earlyStopping' : isShort ? run.stop?.by : undefined,
     validation: await measureSplit('validation', run),
     test: await measureSplit('test', run),
-    steps: stepsDone(progress, stepsPerEpoch(run)),
-    samplesSeen: history.length * data.splits.train.length,
+    steps,
+    samplesSeen: wholeEpochs * data.splits.train.length + samplesIn(run, steps - wholeEpochs * perEpoch),
     trainSeconds,
     workers: maxWorkers,
   };
+}
+
+/** Number of samples in the first batches of an epoch. */
+function samplesIn({ config, data }: TrainingRun, numBatches: number): number {
+  return Math.min(numBatches * config.batchSize, data.splits.train.length);
 }
 
 /** Number of steps in an epoch. A step whose samples all weigh nothing counts, though it changes nothing. */
@@ -222,7 +298,7 @@ async function trainEpoch(
       checkpointer?.afterStep(progress);
     }
     failpoint('coordinator.afterStep', { step: stepsDone(progress, perEpoch) });
-    if (run.rollback?.isNeeded) break;
+    if (isToRollBack(run) || isStopped(run, progress)) break;
   }
   return progress;
 }
@@ -279,15 +355,14 @@ async function observeStep(
   progress: TrainingProgress,
   stepped: TrainedBatch,
 ): Promise<void> {
-  const { compute, config, data, observer, state } = run;
-  const numSamples = Math.min(progress.batchesDone * config.batchSize, data.splits.train.length);
+  const { compute, observer, state } = run;
   await observer.onStep({
     step: stepsDone(progress, stepsPerEpoch(run)),
     epoch: progress.history.length + 1,
     loss: stepped.lossSum / stepped.weight,
     gradNorm: stepped.gradNorm,
     learningRate: state.learningRate,
-    samplesPerSecond: numSamples / progress.epochSeconds,
+    samplesPerSecond: samplesIn(run, progress.batchesDone) / progress.epochSeconds,
     workers: compute.numWorkers,
     fingerprint: state.fingerprint,
     chain: progress.chain,
@@ -296,7 +371,7 @@ async function observeStep(
 
 /** Validates an epoch whose steps are done, and ends it. */
 async function validateEpoch(run: TrainingRun, progress: TrainingProgress): Promise<TrainingProgress> {
-  const { config, data, checkpointer, observer, signal, state } = run;
+  const { config, checkpointer, observer, signal, state } = run;
   signal.throwIfAborted();
   const { lossSum, weightSum, epochSeconds, improvement } = progress;
   setCurrent(run, 'average');
@@ -306,7 +381,7 @@ async function validateEpoch(run: TrainingRun, progress: TrainingProgress): Prom
     step: stepsDone(progress, stepsPerEpoch(run)),
     trainLoss: lossSum / weightSum,
     validation,
-    samplesPerSecond: data.splits.train.length / epochSeconds,
+    samplesPerSecond: samplesIn(run, progress.batchesDone) / epochSeconds,
     workers: progress.maxWorkers,
     weightsSha256: state.weightsSha256(),
   };

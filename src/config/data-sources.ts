@@ -9,6 +9,9 @@ export type DataSource = NonNullable<DataConfig['train']>;
 /** A path or a pattern, or several. */
 export type TableSource = NonNullable<DataConfig['file']>;
 
+/** Rows of a table that a program passed in. */
+export type TableRows = Extract<DataSource, { readonly rows: string }>;
+
 /** Two files of images and their labels. */
 export type IdxFiles = Extract<DataSource, { readonly images: string }>;
 
@@ -50,7 +53,7 @@ export const NUM_BYTE_VALUES = 256;
 
 /** The kind of one source. */
 export function kindOf(source: DataSource): DataKind {
-  if (isTableSource(source)) return 'table';
+  if (isTableSource(source) || 'rows' in source) return 'table';
   if ('arrays' in source || 'features' in source) return 'arrays';
   return 'text' in source ? 'text' : 'images';
 }
@@ -84,7 +87,7 @@ export function resolveConfigPaths(config: Config, baseDirectory: string): Confi
 /** A source with its paths absolute. */
 export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
   if (isTableSource(source)) return resolveTable(source, baseDirectory);
-  if ('arrays' in source) return source;
+  if ('arrays' in source || 'rows' in source) return source;
   if ('text' in source) return { text: resolve(baseDirectory, source.text) };
   if ('features' in source) return resolveNpy(source, baseDirectory);
   if ('folder' in source) return { folder: resolve(baseDirectory, source.folder) };

@@ -48,10 +48,27 @@ const arraySource = z
   })
   .describe('Arrays in memory');
 
+const rowSource = z
+  .strictObject({
+    rows: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits')
+      .describe('SHA-256 of rows that a program passed in: the config of its run names them by it'),
+  })
+  .describe('Rows of a table in memory');
+
 /** A path, a pattern such as `part-*.csv`, or a list of them: their rows are one table. */
 const table = z.union([path, z.array(path).min(1).max(10_000)]);
 
-const source = z.union([...table.options, imageSource, folderSource, textSource, npySource, arraySource]);
+const source = z.union([
+  ...table.options,
+  imageSource,
+  folderSource,
+  textSource,
+  npySource,
+  arraySource,
+  rowSource,
+]);
 
 /** Rules for missing cells: `mean` fills numbers in, `category` makes a category of its own among texts. */
 const missingRule = z.enum(['error', 'mean', 'category', 'drop-row']);

@@ -155,6 +155,15 @@ export const functionOption = z
   .optional()
   .describe('a function');
 
+/** Metrics of the user's own. */
+export const metricsOption = z
+  .record(
+    z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+    z.custom((value) => typeof value === 'function'),
+  )
+  .optional()
+  .describe('functions by name, of at most 64 letters, digits, ".", "_" and "-"');
+
 /**
  * Checks options by a schema whose fields describe what is expected of them; `place` is what errors
  * call them.

@@ -168,7 +168,9 @@ export async function reportConfig(config: Config, data: LoadedData): Promise<Da
   } as const;
   if (!isTable) return { ...common, classes: kind === 'text' ? undefined : countClasses(data) };
   const [first] = listFiles(sources.files);
-  const scanned = await scanTableAs(first ?? [], config.data);
+  // Rows of a program were refused above: they are not here.
+  const files = first === undefined || (typeof first === 'object' && 'rows' in first) ? [] : first;
+  const scanned = await scanTableAs(files, config.data);
   const [target] = targetColumns(config.data);
   const judged = new Map(chooseColumns(scanned, target).map((choice) => [choice.facts.name, choice]));
   const choices = scanned.columns.map((facts) => ({

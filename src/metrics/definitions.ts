@@ -121,8 +121,25 @@ export function isBetter(
   return (direction === 'min' ? other - value : value - other) > margin;
 }
 
-/** Metrics of one split, of any kind of prediction. */
-export type SplitMetrics = RegressionMetrics | ClassificationMetrics | SequenceMetrics;
+/** One of several types, each of which has undefined for the fields of the others. */
+type OneOf<
+  Types,
+  Keys extends PropertyKey = Types extends unknown ? keyof Types : never,
+> = Types extends unknown ? Types & { readonly [Key in Exclude<Keys, keyof Types>]?: undefined } : never;
+
+/**
+ * Metrics of one split, of any kind of prediction. Each metric can be read, and is undefined where the
+ * kind has none.
+ */
+export type SplitMetrics = OneOf<RegressionMetrics | ClassificationMetrics | SequenceMetrics> & {
+  /** Metrics that a program has brought along, by their names. */
+  readonly custom?: Readonly<Record<string, number>> | undefined;
+};
+
+/** Tells whether a metric, as records name it, is one that a program has brought along. */
+export function isCustom(name: string): boolean {
+  return name.startsWith('custom/');
+}
 
 /** The numbers of a split's metrics by name, such as `r2`, `transformed/r2`, `top5` and `macro/f1`. */
 export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
@@ -130,9 +147,10 @@ export function scalarMetrics(metrics: SplitMetrics): Record<string, number> {
   for (const [name, value] of Object.entries(metrics)) {
     if (typeof value === 'number') scalars[name] = value;
   }
-  if ('transformed' in metrics) addGroup(scalars, 'transformed', metrics.transformed);
-  if ('macro' in metrics) addGroup(scalars, 'macro', metrics.macro);
-  if ('topK' in metrics && metrics.topK) scalars[`top${metrics.topK.k}`] = metrics.topK.accuracy;
+  addGroup(scalars, 'transformed', metrics.transformed);
+  addGroup(scalars, 'macro', metrics.macro);
+  addGroup(scalars, 'custom', metrics.custom);
+  if (metrics.topK) scalars[`top${metrics.topK.k}`] = metrics.topK.accuracy;
   return scalars;
 }
 

@@ -82,5 +82,5 @@ function saveInto(saved: Saved[], state: TrainingState): TrainingCheckpointer {
       tensors: new Map(tensors),
     });
   };
-  return { afterStep: save, afterEpoch: save };
+  return { afterStep: save, afterEpoch: save, beforeCut: save };
 }

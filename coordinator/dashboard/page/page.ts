@@ -223,6 +223,7 @@ const EVENT_NAMES: Readonly<Record<string, string>> = {
   workerLeft: 'worker left',
   workerBanned: 'worker banned',
   workersCameAndWent: 'workers',
+  trainingStopped: 'stopped early',
   runFinished: 'run finished',
   runEnded: 'run ended',
 };
@@ -239,6 +240,8 @@ function wordsOf(event: DashboardEvent): string {
     case 'runResumed':
     case 'runRolledBack':
       return `to step ${text('step')}, from ${text('from')}`;
+    case 'trainingStopped':
+      return `after step ${text('step')}, by ${text('by')}`;
     case 'workerJoined':
       return text('name');
     case 'workerLeft':

@@ -2,6 +2,7 @@
 // config refers to them. The hash is of the values as they were given, before anything is fitted to them.
 import { didYouMean } from '../../config/suggest.ts';
 import { hashBlocks } from '../dataset/packed-dataset.ts';
+import type { RowSet } from '../table/row-set.ts';
 import { nameIndex } from '../dataset/transforms.ts';
 import { quoteValue, type LockstepError, dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
@@ -42,7 +43,7 @@ export interface ArraySet {
 }
 
 /** Checked samples by their hash. */
-export type ArraySets = ReadonlyMap<string, ArraySet>;
+export type ArraySets = ReadonlyMap<string, ArraySet | RowSet>;
 
 /** True for samples, even invalid ones. */
 export function isSamples(source: unknown): source is Samples {

@@ -5,7 +5,13 @@ import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
 import { configError, dataError } from '../../errors.ts';
-import { assignCounts, type PackedRows, type PackRequest, type SplitFiles } from '../dataset/load-request.ts';
+import {
+  assignCounts,
+  missingSamples,
+  type PackedRows,
+  type PackRequest,
+  type SplitFiles,
+} from '../dataset/load-request.ts';
 import {
   blobByteLength,
   featureView,
@@ -100,18 +106,8 @@ function fitFeature(
 
 function findSet({ arrays: sha256 }: { readonly arrays: string }, { arrays }: ArraysRequest): ArraySet {
   const set = arrays?.get(sha256);
-  if (set) return set;
-  const given = [...(arrays?.values() ?? [])].map(({ name, sha256: other }) => `that of ${name} is ${other}`);
-  if (given.length > 0) {
-    throw arrayError(
-      `the samples with SHA-256 ${sha256} are not among the given arrays: ${given.join(', ')}`,
-      'pass all arrays of the training, with the same values, types and shapes; give new samples as data',
-    );
-  }
-  throw arrayError(
-    `the samples with SHA-256 ${sha256} were arrays in a program; no file holds them`,
-    'pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })',
-  );
+  if (set && 'features' in set) return set;
+  throw missingSamples(sha256, arrays);
 }
 
 /** A table of targets and sample weights, under the names that the config has for them. */

@@ -5,6 +5,7 @@ import {
   type ArraySource,
   type DataSource,
   type ImageSource,
+  type TableRows,
   type TableSource,
   type TextFile,
 } from '../../config/data-sources.ts';
@@ -12,11 +13,12 @@ import type { Config, DataConfig } from '../../config/schema.ts';
 import type { PackedBlocks, SplitIndices } from './packed-dataset.ts';
 import type { SourceRows } from './split.ts';
 import type { FittedTransforms } from './transforms.ts';
+import { dataError, type LockstepError } from '../../errors.ts';
 import type { HostMath } from '../../kernels/host-math.ts';
 
 /** The files of each split, all of one kind; a split without files is taken from train. */
 export type DataSources =
-  | { readonly kind: 'tables'; readonly files: SplitFiles<TableSource> }
+  | { readonly kind: 'tables'; readonly files: SplitFiles<TableSource | TableRows> }
   | { readonly kind: 'images'; readonly files: SplitFiles<ImageSource> }
   | { readonly kind: 'text'; readonly files: SplitFiles<TextFile> }
   | { readonly kind: 'arrays'; readonly files: SplitFiles<ArraySource> };
@@ -46,6 +48,23 @@ export function listFiles<File>({ train, validation, test }: SplitFiles<File>): 
   return [train, ...(validation === undefined ? [] : [validation]), ...(test === undefined ? [] : [test])];
 }
 
+/** The error of samples that a program passed in for training, and that are not there now. */
+export function missingSamples(
+  sha256: string,
+  sets: ReadonlyMap<string, { readonly name: string }> | undefined,
+): LockstepError {
+  const given = [...(sets ?? [])].map(([other, { name }]) => `that of ${name} is ${other}`);
+  if (given.length > 0) {
+    const message = `the samples with SHA-256 ${sha256} are not among the given arrays: ${given.join(', ')}`;
+    const help =
+      'pass all arrays of the training, with the same values, types and shapes; give new samples as data';
+    return dataError('E_DATA_ARRAYS', message, { help });
+  }
+  const message = `the samples with SHA-256 ${sha256} were arrays in a program; no file holds them`;
+  const help = 'pass them again: train(config) with the arrays, or evaluate(run, { arrays: [samples] })';
+  return dataError('E_DATA_ARRAYS', message, { help });
+}
+
 /** Row counts of `listFiles`, by split; 0 for a split without a file. */
 export function assignCounts(files: SplitFiles<unknown>, counts: readonly number[]): SourceRows {
   const rest = [...counts];
@@ -60,7 +79,7 @@ function areAll<File extends DataSource>(
   return listFiles(files).every((source) => source !== undefined && isOfKind(source));
 }
 
-function isTable(source: DataSource): source is TableSource {
+function isTable(source: DataSource): source is TableSource | TableRows {
   return kindOf(source) === 'table';
 }
 

@@ -12,7 +12,8 @@ const MAX_LINE_LENGTH = 16 * 2 ** 20;
 /** A document is read as a whole, and V8 has no longer text. */
 const MAX_DOCUMENT_BYTES = 500 * 2 ** 20;
 
-type Row = Readonly<Record<string, unknown>>;
+/** A row by the names of its columns. */
+export type Row = Readonly<Record<string, unknown>>;
 
 /** A row, and its line or, in a document, its number. */
 interface PlacedRow {
@@ -32,6 +33,21 @@ export async function openJson(path: string): Promise<TableFile> {
     hasLines,
     namesEachCell: true,
     read: (reader, pause) => readRows(rows, reader, locate, pause),
+    locate: (place) => Promise.resolve(locate(place)),
+  };
+}
+
+/** The table of rows in memory. */
+export function rowsTable(name: string, rows: readonly Row[]): TableFile {
+  const locate = (place: number): SourceLocation => locateIn(name, place, false);
+  const placed = function* (): Generator<PlacedRow, void, undefined> {
+    for (const [place, row] of rows.entries()) yield { row, place };
+  };
+  return {
+    path: name,
+    hasLines: false,
+    namesEachCell: true,
+    read: (reader, pause) => readRows(placed, reader, locate, pause),
     locate: (place) => Promise.resolve(locate(place)),
   };
 }
@@ -236,7 +252,8 @@ function parseOrUndefined(text: string): unknown {
   }
 }
 
-function isRow(value: unknown): value is Row {
+/** Tells whether a value is a row; what its columns hold is another question. */
+export function isRow(value: unknown): value is Row {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 

@@ -1,6 +1,6 @@
 // Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of
 // new rows, for a trained model.
-import type { TableSource } from '../../config/data-sources.ts';
+import type { TableRows, TableSource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import {
   assignCounts,
@@ -36,12 +36,21 @@ import {
   type ColumnRoles,
 } from './plan-columns.ts';
 import { configError, dataError, quoteName } from '../../errors.ts';
+import { findRows, type RowSet, type SampleSets } from './row-set.ts';
 import { columnOf, locateRow, readTable, type Table } from './table.ts';
 
+interface TableRequest extends PackRequest {
+  /** Rows in memory, among other samples. */
+  readonly arrays?: SampleSets | undefined;
+}
+
 /** Reads the tables, fits their transforms on the training split and packs every row. */
-export async function packTable(files: SplitFiles<TableSource>, request: PackRequest): Promise<PackedRows> {
+export async function packTable(
+  files: SplitFiles<TableSource | TableRows>,
+  request: TableRequest,
+): Promise<PackedRows> {
   const { config, warn } = request;
-  const sets = await Promise.all(listFiles(files).map(findTableFiles));
+  const sets = await Promise.all(listFiles(files).map((source) => findTable(source, request)));
   const { table, roles } = await readPlannedTable(sets.flat(), request);
   const partsOfSets = [...table.parts];
   const rowCounts = sets.map(({ length }) =>
@@ -68,6 +77,14 @@ export async function packTable(files: SplitFiles<TableSource>, request: PackReq
     classNames: target.kind === 'labels' ? target.classNames : [],
     ...weights,
   };
+}
+
+async function findTable(
+  source: TableSource | TableRows,
+  { arrays }: TableRequest,
+): Promise<(string | RowSet)[]> {
+  if (typeof source === 'object' && 'rows' in source) return [findRows(source.rows, arrays)];
+  return findTableFiles(source);
 }
 
 /**
@@ -106,11 +123,11 @@ function fitTransforms(
   return { features, target };
 }
 
-async function readPlannedTable(paths: readonly string[], { config, warn, fitted }: PackRequest) {
+async function readPlannedTable(files: readonly (string | RowSet)[], { config, warn, fitted }: PackRequest) {
   const { data } = config;
   let roles: ColumnRoles = { features: [], targets: [], sampleWeights: [], splitBy: [] };
   const table = await readTable({
-    paths,
+    files,
     format: { ...data, isSaved: fitted !== undefined },
     isStreamed: data.stream,
     plan: (header) => {
@@ -175,7 +192,7 @@ export async function loadFeatures(request: FeaturesRequest): Promise<EncodedFea
   const plan = (header: readonly string[]) =>
     planFeatures(header, request.transforms, withoutDrops(request.format.missing));
   const format = { ...request.format, isSaved: true };
-  const table = await readTable({ ...request, paths: [request.path], format, plan });
+  const table = await readTable({ ...request, files: [request.path], format, plan });
   const featureWidth = widthOf(features);
   const rows = new Float32Array(table.numRows * featureWidth);
   encodeFeatures(table, features, { rows, warn: request.warn });

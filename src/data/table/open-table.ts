@@ -13,8 +13,9 @@ import {
 } from '../dataset/source-file.ts';
 import { openCsv } from './csv.ts';
 import type { TableFormat } from './format.ts';
-import { openJson, startsWithJson } from './json-file.ts';
+import { openJson, rowsTable, startsWithJson } from './json-file.ts';
 import { openArrow, openParquet } from './column-file.ts';
+import type { RowSet } from './row-set.ts';
 import type { TableFile } from './table-file.ts';
 
 /**
@@ -84,6 +85,16 @@ export async function openTable(
     if (!format.isSaved) refuseCsvSettings(kind, path, format);
     return open(path);
   }
+}
+
+/**
+ * Opens rows in memory.
+ *
+ * @throws LockstepError if the format has a setting that is for CSV alone
+ */
+export function openRows({ name, rows }: RowSet, format: TableFormat): TableFile {
+  if (!format.isSaved) refuseCsvSettings('rows of a program', name, format);
+  return rowsTable(name, rows);
 }
 
 /** Refuses rows of JSON in a file whose name says otherwise. */

@@ -9,7 +9,8 @@ import { cellsOf, GrowingCells, SpilledCells, SpilledTable } from './cell-store.
 import { ColumnBuilder, MAX_CELL_LENGTH, type Column, type PlannedColumn } from './column.ts';
 import { CellReader, type TableFormat } from './format.ts';
 import { requireSameHeader } from './header.ts';
-import { openTable } from './open-table.ts';
+import { openRows, openTable } from './open-table.ts';
+import type { RowSet } from './row-set.ts';
 import { locateIn, type Cell, type TableFile, type TableReader } from './table-file.ts';
 import { quoteName, quoteValue, type SourceLocation, dataError } from '../../errors.ts';
 import { countOf, formatCount } from '../../printable.ts';
@@ -38,7 +39,8 @@ export interface Table {
 
 /** The files to read, and how to read them. */
 export interface TableRequest {
-  readonly paths: readonly string[];
+  /** Paths, or rows in memory. */
+  readonly files: readonly (string | RowSet)[];
   readonly format: TableFormat;
   /** Chooses the columns to keep once the header of the first file is known. */
   readonly plan: (header: readonly string[]) => readonly PlannedColumn[];
@@ -55,7 +57,7 @@ export interface TableRequest {
 export async function readTable(request: TableRequest): Promise<Table> {
   const file = request.isStreamed ? await ScratchFile.create() : undefined;
   const builder = new TableBuilder(request, file);
-  const files = await Promise.all(request.paths.map((path) => openTable(path, request)));
+  const files = await Promise.all(request.files.map((file) => openFile(file, request)));
   for (const file of files) {
     builder.beginPart(file);
     await file.read(builder);
@@ -67,6 +69,10 @@ export async function readTable(request: TableRequest): Promise<Table> {
   if (problems.length > 0) await throwCellProblems(problems, files, builder.header);
   warnAboutColumns(columns, files, request);
   return builder.finish();
+}
+
+async function openFile(file: string | RowSet, request: TableRequest): Promise<TableFile> {
+  return typeof file === 'string' ? openTable(file, request) : openRows(file, request.format);
 }
 
 /** The column of that name, which must be planned. */

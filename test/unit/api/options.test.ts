@@ -45,6 +45,15 @@ describe('invalid options of the API', () => {
     [{ allowOlder: 'no' }, `allowOlder: expected true or false, got "no"${ofTrain}`],
     [{ baseDirectory: {} }, `baseDirectory: expected a path, got an object${ofTrain}`],
     [{ onEpoch: 42 }, `onEpoch: expected a function, got 42${ofTrain}`],
+    [
+      { metrics: { 'a b': () => 1 } },
+      `metrics: expected functions by name, of at most 64 letters, digits, ".", "_" and "-", got an object${ofTrain}`,
+    ],
+    [
+      { metrics: [] },
+      `metrics: expected functions by name, of at most 64 letters, digits, ".", "_" and "-", got a list of 0${ofTrain}`,
+    ],
+    [{ onStart: 'now' }, `onStart: expected a function, got "now"${ofTrain}`],
     [{ onStep: [] }, `onStep: expected a function, got a list of 0${ofTrain}`],
     [
       { logLevel: 'loud' },
@@ -67,19 +76,19 @@ describe('invalid options of the API', () => {
     [{ split: 'nope' }, `split: expected "train", "validation" or "test", got "nope"${ofEvaluate}`],
     [
       { arrays: { features: [[1]], targets: [1] } },
-      `arrays: expected a list of samples, [{ features, targets }], got an object${ofEvaluate}`,
+      `arrays: expected a list of samples, [{ features, targets }], or of sets of rows, got an object${ofEvaluate}`,
     ],
     [
       { arrays: [null] },
-      `arrays: expected a list of samples, [{ features, targets }], got a list of 1${ofEvaluate}`,
+      `arrays: expected a list of samples, [{ features, targets }], or of sets of rows, got a list of 1${ofEvaluate}`,
     ],
     [
       { data: null },
-      `data: expected a path, { images, labels } or samples, { features, targets }, got null${ofEvaluate}`,
+      `data: expected a path, { images, labels }, samples, { features, targets }, or rows, got null${ofEvaluate}`,
     ],
     [
       { data: 5 },
-      `data: expected a path, { images, labels } or samples, { features, targets }, got 5${ofEvaluate}`,
+      `data: expected a path, { images, labels }, samples, { features, targets }, or rows, got 5${ofEvaluate}`,
     ],
     [{ baseDirectory: 5 }, `baseDirectory: expected a path, got 5${ofEvaluate}`],
     [{ warn: true }, `warn: expected a function, got true${ofEvaluate}`],
@@ -101,7 +110,7 @@ describe('invalid options of the API', () => {
   });
 
   it('an option that is undefined counts as left out', async () => {
-    await expect(train(CONFIG as never, { workers: undefined, onEpoch: undefined } as never)).rejects.toThrow(
+    await expect(train(CONFIG as never, { workers: undefined, onEpoch: undefined })).rejects.toThrow(
       'nowhere.csv',
     );
     await expect(evaluate('nowhere', { split: undefined, data: undefined })).rejects.toThrow(

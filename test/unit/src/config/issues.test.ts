@@ -83,7 +83,7 @@ describe('a field of a config', () => {
     ],
     [
       { data: '{ train: 3, target: y }' },
-      'data.train: expected non-empty string or list of at least 1 or mapping with images, labels or mapping with folder or mapping with text or mapping with features, targets or mapping with arrays, got 3 (number)',
+      'data.train: expected non-empty string or list of at least 1 or mapping with images, labels or mapping with folder or mapping with text or mapping with features, targets or mapping with arrays or mapping with rows, got 3 (number)',
       '2:16',
       'quote it: "3"',
     ],

@@ -106,11 +106,11 @@ describe('a config of a text', () => {
       { data: 'train: { text: a, encoding: utf8 }, context: 8' },
       'unknown key "encoding" in data.train',
       '2:27',
-      'valid keys: images, labels, folder, text, npz, features, targets, weights, arrays',
+      'valid keys: images, labels, folder, text, npz, features, targets, weights, arrays, rows',
     ],
     [
       { data: 'train: { txt: a }, context: 8' },
-      'data.train: expected non-empty string or list of at least 1 or mapping with images, labels or mapping with folder or mapping with text or mapping with features, targets or mapping with arrays, got a mapping',
+      'data.train: expected non-empty string or list of at least 1 or mapping with images, labels or mapping with folder or mapping with text or mapping with features, targets or mapping with arrays or mapping with rows, got a mapping',
       '2:16',
     ],
   ])('an invalid config of a text is refused: %#', async (parts, message, place, help) => {
