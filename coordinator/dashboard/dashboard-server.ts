@@ -10,7 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
-import { isLoopback } from '../../src/protocol/connection.ts';
+import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
 import type { ComputeActivity } from '../training/compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
 import type { DashboardSnapshot } from './dashboard-state.ts';
@@ -200,9 +200,7 @@ export class DashboardServer {
    * address, and read what only this machine should; with a token it would lack the cookie.
    */
   #isFromHere({ headers }: IncomingMessage): boolean {
-    if (this.#address.token !== undefined) return true;
-    const name = (headers.host ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
-    return isLoopback(name);
+    return this.#address.token !== undefined || namesLoopback(headers.host);
   }
 
   /** Lets a browser in that has shown the token; it shows it once in the address, and then a cookie. */

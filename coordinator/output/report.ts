@@ -4,7 +4,6 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { shorten } from '../../src/errors.ts';
 import { readRecords } from '../../src/line-file.ts';
-import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import type { Model } from '../../src/model/model.ts';
 import { countOf, formatCount, formatDuration, formatMetric, printable } from '../../src/printable.ts';
@@ -12,6 +11,7 @@ import { formatShape, sizeOf } from '../../src/shape.ts';
 import { VERSION } from '../../src/version.ts';
 import { writeResultFile } from './results.ts';
 import type { RunDirectory } from './run-directory.ts';
+import { metricColumns, metricRows } from './summary.ts';
 import type { Summary } from './summary.ts';
 
 /** Bytes of all plots: with text, a report stays below this and 1 MiB. */
@@ -86,25 +86,9 @@ function describe(summary: Summary): string {
   return `${work} in ${speed}; best epoch ${best.epoch}${ending}`;
 }
 
-function metricsTable({ train, validation, test }: Summary): string {
-  const splits = [
-    ['train', train],
-    ['validation', validation && scalarMetrics(validation)],
-    ['test', test && scalarMetrics(test)],
-  ] as const;
-  const columns = splits.filter(([, values]) => values !== undefined);
-  const metrics = [...new Set(columns.flatMap(([, values]) => Object.keys(values ?? {})))];
-  const cell = (metric: string, value: number | undefined): string => {
-    if (value === undefined) return '';
-    return metricNamed(metric)?.isCount ? formatCount(value) : formatMetric(value);
-  };
-  return tableOf(
-    ['', ...columns.map(([split]) => split)],
-    metrics.map((metric) => [
-      metric,
-      ...columns.map(([, values]) => cell(metric, (values as Readonly<Record<string, number>>)[metric])),
-    ]),
-  );
+function metricsTable(summary: Summary): string {
+  const columns = metricColumns(summary);
+  return tableOf(['', ...columns.map(([split]) => split)], metricRows(columns));
 }
 
 function classTables({ validation, test }: Summary, names: readonly string[]): string[] {

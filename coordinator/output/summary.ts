@@ -78,7 +78,7 @@ export function formatSummary(summary: Summary, { columns, classNames, advice }:
   const ending = stoppedEarly === undefined ? '' : `, stopped early after epoch ${stoppedEarly}`;
   return [
     wrapLines(`${name}: ${work} in ${formatDuration(trainSeconds)}, ${speed}`, columns),
-    formatMetricsTable(columnsOf(summary)),
+    formatMetricsTable(metricColumns(summary)),
     ...(summary.baseline ? [wrapLines(describeBaseline(summary.baseline), columns)] : []),
     ...classLines(summary, classNames),
     `best epoch ${best.epoch}${ending}`,
@@ -132,7 +132,8 @@ function formatClassTable(classes: readonly (ClassMetrics & { readonly name: str
 /** Metrics of a split under its name. */
 type MetricsColumn = readonly [split: string, metrics: Readonly<Record<string, number>>];
 
-function columnsOf({ train, validation, test, baseline }: Summary): MetricsColumn[] {
+/** The metrics of a run's splits, and of its baseline. */
+export function metricColumns({ train, validation, test, baseline }: Summary): MetricsColumn[] {
   const columns: MetricsColumn[] = [['train', train]];
   if (validation) columns.push(['validation', scalarMetrics(validation)]);
   if (test) columns.push(['test', scalarMetrics(test)]);
@@ -148,12 +149,14 @@ function numbersOf(baseline: Baseline): Readonly<Record<string, number>> {
 
 /** A line for each metric, a column for each split; no newline at the end. */
 export function formatMetricsTable(columns: readonly MetricsColumn[]): string {
+  const head = ['', ...columns.map(([split]) => `>${split}`)];
+  return plainTable(head, metricRows(columns), TABLE_GAP);
+}
+
+/** The name of each metric, and its value in each column as a text. */
+export function metricRows(columns: readonly MetricsColumn[]): string[][] {
   const metrics = [...new Set(columns.flatMap(([, values]) => Object.keys(values)))];
-  const rows = metrics.map((metric) => [
-    metric,
-    ...columns.map(([, values]) => cell(metric, values[metric])),
-  ]);
-  return plainTable(['', ...columns.map(([split]) => `>${split}`)], rows, TABLE_GAP);
+  return metrics.map((metric) => [metric, ...columns.map(([, values]) => cell(metric, values[metric]))]);
 }
 
 function cell(metric: string, value: number | undefined): string {

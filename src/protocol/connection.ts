@@ -46,6 +46,11 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }
 
+/** True where the `Host` of an HTTP request names this machine, and not a name that leads here. */
+export function namesLoopback(host = ''): boolean {
+  return isLoopback(host.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
+}
+
 /** Spread into the options of a server or a client. */
 export const SOCKET_OPTIONS = {
   /**

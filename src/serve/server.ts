@@ -10,6 +10,7 @@ import type { PredictInput } from '../predict/samples.ts';
 import type { TrainedModel } from '../predict/trained-model.ts';
 import { formatBytes } from '../memory.ts';
 import { formatCount } from '../printable.ts';
+import { namesLoopback } from '../protocol/connection.ts';
 import { isAuthorized } from '../protocol/token.ts';
 import { sizeOf } from '../shape.ts';
 
@@ -141,11 +142,13 @@ class RequestHandler {
     return path === '/model' ? this.#describe() : this.#predict(await readBody(request));
   }
 
-  #admit({ headers: { origin, authorization } }: IncomingMessage, path: string): void {
+  #admit({ headers: { origin, host, authorization } }: IncomingMessage, path: string): void {
     const { token } = this.#options;
-    // Any page in a browser on this machine could reach a loopback port.
-    if (origin !== undefined)
-      throw new RequestError(403, 'E_SERVE_ORIGIN', 'requests of web pages are not answered');
+    // Any page in a browser on this machine could reach a loopback port, and lead a name of its own there.
+    if (origin !== undefined || (token === undefined && !namesLoopback(host)))
+      throw new RequestError(403, 'E_SERVE_ORIGIN', 'requests of web pages are not answered', {
+        help: 'use the address that was printed, from a program',
+      });
     if (path === '/health') return;
     if (token !== undefined && !isAuthorized(authorization, token)) {
       throw new RequestError(

@@ -1,4 +1,5 @@
 // `lockstep serve`: predictions over HTTP are those of the command line, and every wrong request is told why.
+import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
@@ -109,6 +110,11 @@ it('every request that cannot be answered gets a status, a code and words', asyn
   });
   const page = { headers: { origin: 'http://example.com' } };
   expect(errorOf(await ask(predict, [good], page))).toMatchObject({ status: 403, code: 'E_SERVE_ORIGIN' });
+  // A page can lead a name of its own to this machine; `fetch` does not let a test do so.
+  const { port } = new URL(url);
+  const rebound = http.get({ port, path: '/model', headers: { host: `example.com:${port}` } });
+  const [answer] = (await once(rebound, 'response')) as [http.IncomingMessage];
+  expect(answer.resume().statusCode).toBe(403);
 });
 
 it('a body above the limit is refused before it has come', async () => {

@@ -1,5 +1,5 @@
 // `lockstep export`: what it writes is read by ONNX Runtime and by Lockstep itself, with the same
-// predictions. test/full has models of every kind, and PyTorch.
+// predictions. export.test.ts has models of every kind, and PyTorch.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
