@@ -2,8 +2,9 @@
 import { fileURLToPath } from 'node:url';
 import path from 'node:path';
 import { createRuntime } from './runtime.ts';
-import { formatTuning, tune, tuneSpec } from '../coordinator/commands/tune.ts';
+import { tune } from '../coordinator/commands/tune.ts';
 import { printJson, writeResultFile } from '../coordinator/output/results.ts';
+import { formatTuning, tuneSpec } from '../coordinator/output/trials.ts';
 import { localWorkforce } from '../coordinator/start-compute.ts';
 import { readDimensions } from '../src/config/search-space.ts';
 import { LockstepError } from '../src/errors.ts';

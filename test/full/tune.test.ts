@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { TuneResult } from '../../coordinator/commands/tune.ts';
+import type { TuneResult } from '../../coordinator/output/trials.ts';
 import { runCli } from '../helpers/cli.ts';
 import { tableRun } from '../helpers/table-run.ts';
 

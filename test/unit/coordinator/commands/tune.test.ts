@@ -1,7 +1,7 @@
 // The rule by which a search stops trials that fall behind.
 import { describe, expect, it } from 'vitest';
 import { isBehind } from '../../../../coordinator/commands/tune.ts';
-import type { Trial } from '../../../../coordinator/commands/tune.ts';
+import type { Trial } from '../../../../coordinator/output/trials.ts';
 
 describe('the early stop of a search', () => {
   it('a trial is stopped once it is worse than half of the others at the same epoch', () => {
