@@ -1,8 +1,7 @@
 // A worker and those below it as one cluster, which computes the tasks that the worker is given: its
 // own threads get their share of the shards as everybody does. What comes of a task are the sums of
 // its maximal nodes, so to the coordinator it looks like any worker.
-import { LocalEngine, streamedRows } from '../src/engine/local-engine.ts';
-import { heldLayout, streamedRoundBytes } from '../src/engine/samples.ts';
+import { LocalEngine } from '../src/engine/local-engine.ts';
 import type { TaskRows } from '../src/engine/engine.ts';
 import type { Logger } from '../src/log.ts';
 import { MEMORY_LIMIT_BYTES } from '../src/memory.ts';
@@ -17,7 +16,7 @@ import { Round } from '../coordinator/cluster/round.ts';
 import { OWN_WORKER } from '../coordinator/cluster/round-runner.ts';
 import type { ComputeOwn } from '../coordinator/cluster/round-runner.ts';
 import { createWeightsFile } from '../coordinator/cluster/shared-results.ts';
-import { maxQueuedBytes, WorkerSession } from '../coordinator/cluster/worker-session.ts';
+import { maxQueuedBytes, NO_DATASET, WorkerSession } from '../coordinator/cluster/worker-session.ts';
 import type { SessionContext } from '../coordinator/cluster/worker-session.ts';
 import type { AggregatedRun } from '../worker/aggregator.ts';
 import type { TaskReports } from '../worker/compute-pool.ts';
@@ -26,9 +25,6 @@ import { CopiedWeights } from './copied-weights.ts';
 
 /** The coordinator audits the sums of this worker, and so of all below it. */
 const NO_AUDIT = { share: 0, random: () => 1 };
-
-/** The bytes that workers may fetch of a streamed dataset. */
-const NO_DATASET = new Uint8Array(0);
 
 /** The cluster of one session. */
 export class AggregatedCluster {
@@ -135,10 +131,7 @@ export class AggregatedCluster {
       room: { here: room, ofTask: room },
       joinHint: 'they come by themselves',
       createEngine: () => this.#createEngine(),
-      engineBytes: refereeBytes(
-        plan,
-        heldLayout(welcome.layout, welcome.isStreamed ? streamedRows(welcome) : undefined),
-      ),
+      engineBytes: refereeBytes(plan, welcome),
       computeOwn: this.#computeOwn,
       onJoined: this.#roster.joined,
       onBanned: this.#roster.banned,
@@ -165,8 +158,6 @@ export class AggregatedCluster {
 
   #createContext(): SessionContext {
     const { kernels, replica, welcome } = this.#run;
-    const { batchSize, isStreamed, layout } = welcome;
-    const streamedBytes = isStreamed ? 2 * streamedRoundBytes(layout, batchSize) : 0;
     const cluster = this.#cluster;
     return {
       kernels,
@@ -174,7 +165,7 @@ export class AggregatedCluster {
       welcome,
       weightsFile: this.#weightsFile,
       placement: cluster.placement,
-      maxQueuedBytes: maxQueuedBytes(replica.model.numParameters) + streamedBytes,
+      maxQueuedBytes: maxQueuedBytes(replica.model.numParameters, welcome),
       guard: cluster.guard,
       banOf: (instance) => cluster.banOf(instance),
       onReady: (session) => {

@@ -6,14 +6,13 @@ import { z } from 'zod';
 import { resolveConfigPaths } from '../src/config/data-sources.ts';
 import type { DataSource } from '../src/config/data-sources.ts';
 import {
+  checkConfig,
   checkOptions,
   functionOption,
   metricsOption,
   pathOption,
-  validateConfig,
 } from '../src/config/validate.ts';
-import { problemsError } from '../src/config/problem.ts';
-import type { Config, ConfigInput } from '../src/config/schema.ts';
+import type { ConfigInput } from '../src/config/schema.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
 import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';
 import { takeRows, type RowSet } from '../src/data/table/row-set.ts';
@@ -140,7 +139,7 @@ export async function train<const Loss extends LossInput>(
   const signal = options.signal ?? new AbortController().signal;
   const waiting: Waiting = { signal, warn: (message) => log.warn(message) };
   const { config: input, arrays } = takeArrays(await gatherRows(config, waiting));
-  const checked = checkConfig(input, options.baseDirectory ?? process.cwd());
+  const checked = resolveConfigPaths(checkConfig(input), options.baseDirectory ?? process.cwd());
   const program = fileURLToPath(new URL('../bin/lockstep.js', import.meta.url));
   const callbacks = new Callbacks(options as TrainOptions, waiting);
   const run = await runTraining({
@@ -265,15 +264,4 @@ function defaultsFor({ features, shape, targetWidth, sampleWeights }: ArraySet):
     ...(sampleWeights && { weights: 'weight' }),
     standardize: shape.length === 1 && !(features instanceof Uint8Array),
   };
-}
-
-function checkConfig(value: ConfigInput, baseDirectory: string): Config {
-  const validation = validateConfig(value);
-  if ('config' in validation) return resolveConfigPaths(validation.config, baseDirectory);
-  const problems = validation.findings.map(({ message, help }) => ({
-    message,
-    help,
-    location: { file: 'config' },
-  }));
-  throw problemsError('E_CONFIG_INVALID', 'config', problems);
 }

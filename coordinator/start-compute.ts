@@ -1,9 +1,8 @@
 // Starts whatever computes: this process alone, child processes of it, or workers that join over the network.
 import { randomInt } from 'node:crypto';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
-import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';
-import { evaluationWidth, heldLayout, streamedRoundBytes } from '../src/engine/samples.ts';
-import { LocalEngine, streamedRows } from '../src/engine/local-engine.ts';
+import { evaluationWidth } from '../src/engine/samples.ts';
+import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
@@ -28,7 +27,7 @@ import type { LocalCompute } from './training/memory-plan.ts';
 import type { PreparedRun } from './training/prepare.ts';
 import type { TrainingState } from './training/training-state.ts';
 import { welcomeOf } from './training/run-descriptions.ts';
-import { maxQueuedBytes, WorkerSession } from './cluster/worker-session.ts';
+import { maxQueuedBytes, NO_DATASET, WorkerSession } from './cluster/worker-session.ts';
 import type { SessionContext } from './cluster/worker-session.ts';
 
 /** The workers that are to compute. */
@@ -215,7 +214,7 @@ function createCluster(
     room: prepared.memoryPlan.room,
     joinHint,
     createEngine: () => createRefereeEngine(prepared),
-    engineBytes: refereeBytes(prepared.plan, refereeLayout(prepared)),
+    engineBytes: refereeBytes(prepared.plan, welcomeOf(run, prepared)),
     onJoined: roster.joined,
     onBanned: roster.banned,
   });
@@ -241,16 +240,9 @@ function startWorkers(
   cluster.onClose(() => workers.stop());
 }
 
-/** The bytes that workers may fetch of a streamed dataset. */
-const NO_DATASET = new Uint8Array(0);
-
 /** Draws from 2^47 numbers that no worker can know. */
 function secretDraw(): number {
   return randomInt(DRAW_RANGE) / DRAW_RANGE;
-}
-
-function refereeLayout({ config, data: { dataset } }: PreparedRun): RowLayout {
-  return heldLayout(dataset.layout, dataset.file && streamedRows(config));
 }
 
 /** Makes the referee's engine, in a memory of its own. */
@@ -266,9 +258,9 @@ async function sessionContext(
   cluster: Cluster,
   { roster, weightsFile }: Pick<ClusterParts, 'roster' | 'weightsFile'>,
 ): Promise<SessionContext> {
-  const { config, data, kernelModule, model } = prepared;
+  const { data, kernelModule, model } = prepared;
   const { layout, blob, file } = data.dataset;
-  const streamedBytes = file ? 2 * streamedRoundBytes(layout, config.batchSize) : 0;
+  const welcome = welcomeOf(run, prepared);
   log.info(
     `dataset ${countOf(layout.numRows, 'row')}, ${formatBytes(blobByteLength(layout))}; model ${countOf(model.numParameters, 'parameter')}`,
   );
@@ -281,8 +273,8 @@ async function sessionContext(
   return {
     kernels: { sha256: kernelModule.sha256, knownAnswer: await knownAnswer(kernelModule) },
     dataset: file ? NO_DATASET : blob,
-    maxQueuedBytes: maxQueuedBytes(model.numParameters) + streamedBytes,
-    welcome: welcomeOf(run, prepared),
+    maxQueuedBytes: maxQueuedBytes(model.numParameters, welcome),
+    welcome,
     weightsFile,
     placement: cluster.placement,
     guard: cluster.guard,

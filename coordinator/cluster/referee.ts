@@ -3,8 +3,9 @@
 // needed, which for most runs is never.
 import { ByteFingerprinter, fingerprintOf } from '../../src/engine/fingerprint.ts';
 import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
-import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
+import { streamedRows } from '../../src/engine/local-engine.ts';
 import type { LocalEngine } from '../../src/engine/local-engine.ts';
+import { heldLayout } from '../../src/engine/samples.ts';
 import type { EnginePlan } from '../../src/engine/plan.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { failpoint } from '../../src/failpoint.ts';
@@ -12,7 +13,12 @@ import type { Logger } from '../../src/log.ts';
 import { formatBytes } from '../../src/memory.ts';
 import { GradientSums } from '../../src/model/gradient-sums.ts';
 import type { Bucket } from '../../src/model/model.ts';
-import type { EvaluationMessage, GradientMessage, Received } from '../../src/protocol/message-types.ts';
+import type {
+  EvaluationMessage,
+  GradientMessage,
+  Received,
+  WelcomeMessage,
+} from '../../src/protocol/message-types.ts';
 import { lift, shardsUnder } from '../../src/tree.ts';
 import type { TreeNode } from '../../src/tree.ts';
 import type { DigestKind } from '../scheduler/outcome.ts';
@@ -42,9 +48,13 @@ interface SumAt {
 }
 
 /** Memory of a referee's engine: of one thread, with one version of the weights, and the rows that it holds. */
-export function refereeBytes({ bytes }: EnginePlan, layout: RowLayout): number {
+export function refereeBytes(
+  { bytes }: EnginePlan,
+  { batchSize, isStreamed, layout }: Pick<WelcomeMessage, 'batchSize' | 'isStreamed' | 'layout'>,
+): number {
   const { weights, packedWeights, gradients, activations, scratch } = bytes;
-  return weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(layout);
+  const held = heldLayout(layout, isStreamed ? streamedRows({ batchSize }) : undefined);
+  return weights / 2 + packedWeights + gradients + activations + scratch + blobByteLength(held);
 }
 
 /** The engine, and what it holds of the run. */

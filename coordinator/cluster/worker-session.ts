@@ -21,6 +21,7 @@ import { parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE, ProtocolError } from '../../src/protocol/protocol-error.ts';
 import type { Body, SharedFile } from '../../src/protocol/shared-file.ts';
 import { VERSION } from '../../src/version.ts';
+import { streamedRoundBytes } from '../../src/engine/samples.ts';
 import type { CommonWelcome } from '../training/run-descriptions.ts';
 import type { Placement } from './placement.ts';
 import { SharedResults } from './shared-results.ts';
@@ -71,13 +72,18 @@ const LOADING_DEADLINE_MS = 120_000;
 /** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
 const MAX_CHUNKS_AHEAD = 8;
 
-/** Most bytes queued for a worker that does not read, besides two versions of the weights. */
+/** Most bytes queued for a worker that does not read, besides two versions of the weights and streamed rows. */
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** The number of unread bytes beyond which a worker is disconnected. */
-export function maxQueuedBytes(numParameters: number): number {
-  return MAX_QUEUED_BYTES + 2 * 4 * numParameters;
+export function maxQueuedBytes(numParameters: number, welcome: CommonWelcome): number {
+  const { batchSize, isStreamed, layout } = welcome;
+  const streamed = isStreamed ? 2 * streamedRoundBytes(layout, batchSize) : 0;
+  return MAX_QUEUED_BYTES + 2 * 4 * numParameters + streamed;
 }
+
+/** The bytes that workers may fetch of a streamed dataset. */
+export const NO_DATASET = new Uint8Array(0);
 
 /** The coordinator's side of one connection. */
 export class WorkerSession {

@@ -2,9 +2,8 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { formatConfigYaml } from '../../src/config/config-text.ts';
-import { problemsError } from '../../src/config/problem.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { validateConfig } from '../../src/config/validate.ts';
+import { checkConfig } from '../../src/config/validate.ts';
 import { LockstepError } from '../../src/errors.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { scalarMetrics } from '../../src/metrics/definitions.ts';
@@ -103,14 +102,7 @@ export function formatFolds({ name, folds, test }: CrossValidation): string {
 export function foldConfig(config: Config, number: number, of: number): Config {
   const { train: _train, test: _test, ...others } = config.data.split;
   const split = { ...others, fold: { number, of } };
-  const validation = validateConfig({ ...config, data: { ...config.data, split } });
-  if ('config' in validation) return validation.config;
-  const problems = validation.findings.map(({ message, help }) => ({
-    message,
-    help,
-    location: { file: 'config' },
-  }));
-  throw problemsError('E_CONFIG_INVALID', 'config', problems);
+  return checkConfig({ ...config, data: { ...config.data, split } });
 }
 
 /** The directory of all folds: made for them, or that of the runs to resume. */

@@ -31,6 +31,15 @@ export function validateConfig(value: unknown): Validation {
   return findings.length > 0 ? { findings } : { config: parsed.data };
 }
 
+/** Checks a config that no file has. @throws LockstepError E_CONFIG_INVALID with all that is wrong with it */
+export function checkConfig(value: unknown): Config {
+  const validation = validateConfig(value);
+  if ('config' in validation) return validation.config;
+  const location = { file: 'config' };
+  const problems = validation.findings.map(({ message, help }) => ({ message, help, location }));
+  throw problemsError('E_CONFIG_INVALID', 'config', problems);
+}
+
 function isDeeperThan(value: unknown, depth: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return depth === 0 || Object.values(value).some((part) => isDeeperThan(part, depth - 1));
