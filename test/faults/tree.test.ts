@@ -12,10 +12,13 @@ import { LIES } from '../helpers/made-up.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import type { NetworkRun } from '../helpers/network-run.ts';
 import { expectUndisturbed, RESUMABLE, trainResumable, trainUntilKilled } from '../helpers/resumable-run.ts';
-import { untilEpoch, untilJoined, untilSaved, workerPids } from '../helpers/run-records.ts';
+import { until, untilEpoch, untilJoined, untilSaved, workerPids } from '../helpers/run-records.ts';
 import { expectSameBits, FEW_PLOTS } from '../helpers/same-bits.ts';
 import { tableRun } from '../helpers/table-run.ts';
 import { expectUndisturbedEnd, longRun } from '../helpers/undisturbed.ts';
+
+/** What the coordinator and an aggregator log when a worker joins them. */
+const JOINED = /worker \d+ \(.*\) joined/g;
 
 const SMALL_TREE = ['--topology', 'tree', '--fan-in', '2'];
 
@@ -25,20 +28,24 @@ function startListener(run: NetworkRun, env: Readonly<Record<string, string>> = 
   return CliProcess.start(['worker', run.url, '--listen', '127.0.0.1:0'], options);
 }
 
-/** A coordinator with so many workers in a tree of fan-in 2, once it has trained for an epoch. */
+/** A coordinator with so many workers in a tree of fan-in 2, once all have joined and it has trained for an epoch. */
 async function startTree(
   count: number,
   flags: readonly string[] = [],
 ): Promise<NetworkRun & { readonly workers: readonly CliProcess[] }> {
   const run = await startCoordinator({ flags: [...SMALL_TREE, '--min-workers', String(count), ...flags] });
   const workers = Array.from({ length: count }, () => startListener(run));
+  const countJoined = (): number =>
+    [run.command, ...workers].flatMap(({ stderr }) => stderr.match(JOINED) ?? []).length;
+  // Where fewer suffice, the last ones may join after the first epoch.
+  await until(() => countJoined() >= count, run.command, `${count} workers joined`);
   await untilEpoch(run.command, run.directory, 1);
   return { ...run, workers };
 }
 
 /** The workers that others are below, and those that are below one. */
 function byPlace(workers: readonly CliProcess[]): { aggregators: CliProcess[]; others: CliProcess[] } {
-  const isAggregator = ({ stderr }: CliProcess): boolean => /worker \d+ \(.*\) joined/.test(stderr);
+  const isAggregator = ({ stderr }: CliProcess): boolean => stderr.search(JOINED) >= 0;
   return {
     aggregators: workers.filter(isAggregator),
     others: workers.filter((worker) => !isAggregator(worker)),

@@ -95,7 +95,8 @@ export async function untilJoined(command: CliProcess, directory: string, worker
   return workerPids(directory).get(worker) as number;
 }
 
-async function until(isSo: () => boolean, command: CliProcess, what: string): Promise<void> {
+/** Resolves once something is so; throws if the command ends before. */
+export async function until(isSo: () => boolean, command: CliProcess, what: string): Promise<void> {
   while (!isSo()) {
     if (command.hasEnded) throw new Error(`ended before ${what}:\n${command.stderr}`);
     await sleep(POLL_MS);
