@@ -1,8 +1,10 @@
 // The aggregator of a worker process: a port to which workers come, for one run after the other.
 import { MAX_WORKERS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
+import type { TlsFiles } from '../src/protocol/tls.ts';
 import type { EvaluateMessage, TrainMessage } from '../src/protocol/message-types.ts';
 import type { TaskRows } from '../src/engine/engine.ts';
+import { ANY_HOST } from '../src/protocol/connection.ts';
 import { listen } from '../coordinator/cluster/listener.ts';
 import type { Listener } from '../coordinator/cluster/listener.ts';
 import type { AggregatedRun, Aggregator } from '../worker/aggregator.ts';
@@ -15,14 +17,13 @@ export interface AggregatorOptions {
   /** 0 picks a free one. */
   readonly port: number;
   /** The address that other workers are told, where they reach this port by another one. */
-  readonly announced?: Required<Aggregator['listen']> | undefined;
+  readonly announced?: { readonly host: string; readonly port: number } | undefined;
+  /** Without them the port speaks no TLS. */
+  readonly tls?: TlsFiles | undefined;
   /** Shown by workers; required unless `host` is a loopback address. */
   readonly token: string | undefined;
   readonly log: Logger;
 }
-
-/** Hosts that stand for all addresses of this machine. */
-const ANY_HOST = ['0.0.0.0', '::'];
 
 /** An aggregator with a port of its own. */
 export class ListeningAggregator implements Aggregator {
@@ -32,9 +33,10 @@ export class ListeningAggregator implements Aggregator {
   /** Made when the first worker comes. */
   #cluster: AggregatedCluster | undefined;
 
-  private constructor(listener: Listener, { announced, log }: AggregatorOptions) {
+  private constructor(listener: Listener, { announced, log, tls }: AggregatorOptions) {
     const { host, port } = listener;
-    this.listen = announced ?? (ANY_HOST.includes(host) ? { port } : { host, port });
+    const address = announced ?? (ANY_HOST.includes(host) ? { port } : { host, port });
+    this.listen = tls ? { ...address, isSecure: true } : address;
     this.#listener = listener;
     this.#log = log;
   }

@@ -29,6 +29,7 @@ import type { InitArguments, InspectArguments } from './data-commands.ts';
 import type { DoctorArguments } from './doctor-command.ts';
 import type { EvaluateArguments, PredictArguments } from './model-command.ts';
 import type { CoordinatorArguments, ReplayArguments, TrainArguments } from './run-commands.ts';
+import type { CertsArguments } from './certs-command.ts';
 import type { CompareArguments, RunsArguments } from './runs-command.ts';
 import type { ExportArguments } from './export-command.ts';
 import type { ServeArguments } from './serve-command.ts';
@@ -47,6 +48,11 @@ const wholeNumber =
 const filePath = (text: string): string => {
   if (text !== '') return text;
   throw new InvalidArgumentError('expected a path; this one is empty.');
+};
+
+const coordinatorUrl = (text: string): string => {
+  if (/^wss?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
+  throw new InvalidArgumentError('expected a URL such as wss://example.org/lockstep/.');
 };
 
 const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
@@ -82,6 +88,18 @@ const fanInOption = (): Option =>
     '--fan-in <count>',
     `workers that each place of a tree serves itself (default: ${DEFAULT_FAN_IN})`,
   ).argParser(wholeNumber(2, MAX_FAN_IN));
+
+/** Adds the files of a port that speaks TLS, or of one end of a secure connection. */
+function withTls(command: Command, descriptions: { readonly cert: string; readonly ca: string }): Command {
+  return command
+    .addOption(
+      new Option('--tls-cert <file>', descriptions.cert).argParser(filePath).env('LOCKSTEP_TLS_CERT'),
+    )
+    .addOption(
+      new Option('--tls-key <file>', 'private key of --tls-cert').argParser(filePath).env('LOCKSTEP_TLS_KEY'),
+    )
+    .addOption(new Option('--tls-ca <file>', descriptions.ca).argParser(filePath).env('LOCKSTEP_TLS_CA'));
+}
 
 /** Adds the options of all commands that read a config. */
 function withConfig(command: Command): Command {
@@ -127,7 +145,11 @@ function addTrainingCommands(program: Command): void {
       (await import('./run-commands.ts')).trainLocally(config, options),
     );
 
-  withConfig(program.command('coordinator'))
+  const coordinator = withConfig(program.command('coordinator'));
+  withTls(coordinator, {
+    cert: 'PEM file of a certificate: workers connect by TLS, to wss://; read again when it is renewed',
+    ca: 'PEM file of an authority: workers must show a certificate that it has signed',
+  })
     .description('train with workers that join over the network')
     .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
     .option(
@@ -137,16 +159,24 @@ function addTrainingCommands(program: Command): void {
       1,
     )
     .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
+    .option(
+      '--public-url <url>',
+      'URL that workers are told, where they reach the port through a proxy',
+      coordinatorUrl,
+    )
     .action(async (config: string, options: CoordinatorArguments) =>
       (await import('./run-commands.ts')).coordinate(config, options),
     );
 
-  program
-    .command('worker')
+  const worker = program.command('worker');
+  withTls(worker, {
+    cert: 'PEM file of the certificate of this worker, for a coordinator that wants one, and for --listen',
+    ca: 'PEM file of the authority that signed the certificate of the coordinator',
+  })
     .description(
       'work for a coordinator, and reconnect if the connection is lost, until the run is over; told to stop, give the task back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
     )
-    .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// of a proxy or tunnel to it')
+    .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// where it has a certificate or a proxy')
     .addOption(threadsOption('compute threads').default(1))
     .option(
       '--token-file <file>',
@@ -163,6 +193,30 @@ function addTrainingCommands(program: Command): void {
     )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
+    );
+}
+
+/** Adds the command that makes the certificates of a cluster. */
+function addCerts(program: Command): void {
+  program
+    .command('certs')
+    .description('make an authority and the certificates of a small cluster, or renew those in the directory')
+    .argument('<dir>', 'directory of the PEM files', filePath)
+    .option(
+      '--host <name>',
+      'name or address by which workers reach the coordinator; repeatable (default: those of this machine)',
+      collect,
+      [],
+    )
+    .option(
+      '--worker <name>',
+      'worker with a certificate of its own, its host name; repeatable (default: one for all)',
+      collect,
+      [],
+    )
+    .option('--days <count>', 'time that the certificates are valid', wholeNumber(1, 3650), 365)
+    .action(async (directory: string, options: CertsArguments) =>
+      (await import('./certs-command.ts')).makeCertificates(directory, options),
     );
 }
 
@@ -494,6 +548,7 @@ function createProgram(writeOut: (text: string) => void): Command {
     .showHelpAfterError('(run with --help for usage)');
   addFirstCommands(program);
   addTrainingCommands(program);
+  addCerts(program);
   addTune(program);
   addResultCommands(program);
   addBenchmarks(program);

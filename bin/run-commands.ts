@@ -20,6 +20,7 @@ import type { Logger } from '../src/log.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
+import { serverTlsOf, type TlsFlags } from '../src/protocol/tls.ts';
 
 interface RunArguments extends TopologyFlags {
   readonly set: readonly string[];
@@ -50,8 +51,9 @@ export interface TrainArguments extends RunArguments {
 }
 
 /** Arguments of `lockstep coordinator`. */
-export interface CoordinatorArguments extends RunArguments {
+export interface CoordinatorArguments extends RunArguments, TlsFlags {
   readonly listen: string;
+  readonly publicUrl?: string;
   readonly minWorkers: number;
   readonly waitForWorkers: number;
 }
@@ -71,9 +73,11 @@ export async function coordinate(config: string, args: CoordinatorArguments): Pr
   await runCommand(config, args, ({ log }) => {
     const { host, port } = parseAddress(args.listen);
     const token = tokenOf(args, log);
-    const { minWorkers, waitForWorkers } = args;
+    const { minWorkers, publicUrl, waitForWorkers } = args;
+    const tls = serverTlsOf(args);
     const waitForWorkersMs = waitForWorkers * 1000;
-    return { kind: 'network', host, port, token, minWorkers, waitForWorkersMs, ...topologyOf(args) };
+    const about = { host, port, token, tls, publicUrl, minWorkers, waitForWorkersMs };
+    return { kind: 'network', ...about, ...topologyOf(args) };
   });
 }
 

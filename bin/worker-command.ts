@@ -7,10 +7,11 @@ import type { Logger } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
+import { readTls, tlsFilesOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';
 import { runWorker } from '../worker/run-worker.ts';
 
 /** Arguments of `lockstep worker`. */
-export interface WorkerArguments {
+export interface WorkerArguments extends TlsFlags {
   readonly threads: number;
   readonly tokenFile?: string;
   readonly listen?: string;
@@ -20,9 +21,9 @@ export interface WorkerArguments {
 /** Works for the coordinator at `url` until told to stop. */
 export async function work(
   url: string,
-  { announce, listen, threads, tokenFile }: WorkerArguments,
+  { announce, listen, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
-  if (!/^wss?:\/\/[^/\s]+$/.test(url.replace(/\/$/, '')) || !URL.canParse(url)) {
+  if (!/^wss?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
     throw new LockstepError({
       category: 'usage',
       code: 'E_WORKER_URL',
@@ -38,6 +39,9 @@ export async function work(
     });
   }
   const { log, signal } = createRuntime();
+  const tls = tlsFilesOf(tlsFlags);
+  readTls(tls, log);
+  if (!url.startsWith('wss:') && Object.values(tls).some((file) => file !== undefined)) throw idleTls(url);
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
   collectMessageBuffers();
   const instance = new Instance();
@@ -45,9 +49,9 @@ export async function work(
   // is gone already, sending fails, which is no bug: the signal below says so.
   process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
   const aggregator =
-    listen === undefined ? undefined : await startAggregator({ listen, announce }, token, log);
+    listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
-    await runWorker({ url, token, numThreads: threads, instance, aggregator, log, signal });
+    await runWorker({ url, tls, token, numThreads: threads, instance, aggregator, log, signal });
   } finally {
     await aggregator?.end();
   }
@@ -57,11 +61,25 @@ export async function work(
 
 /** Opens the port for workers of its own. Loaded only here: it brings much of a coordinator. */
 async function startAggregator(
-  { listen, announce }: { readonly listen: string; readonly announce: string | undefined },
+  {
+    listen,
+    announce,
+    tls,
+  }: { readonly listen: string; readonly announce: string | undefined; readonly tls: TlsFiles },
   token: string | undefined,
   log: Logger,
 ): Promise<ListeningAggregator> {
   const { ListeningAggregator } = await import('../aggregator/listening-aggregator.ts');
   const announced = announce === undefined ? undefined : parseAddress(announce, '--announce');
-  return ListeningAggregator.start({ ...parseAddress(listen), announced, token, log });
+  const own = tls.cert === undefined ? undefined : tls;
+  return ListeningAggregator.start({ ...parseAddress(listen), announced, tls: own, token, log });
+}
+
+function idleTls(url: string): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_TLS_FLAGS',
+    message: `${url} is a plain connection, in which files of TLS are of no use`,
+    help: `if the coordinator has a certificate: ${url.replace('ws:', 'wss:')}`,
+  });
 }

@@ -11,7 +11,9 @@ import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf } from '../src/printable.ts';
 import type { SharedFile } from '../src/protocol/shared-file.ts';
+import { ANY_HOST, hostAndPort, urlOf } from '../src/protocol/connection.ts';
 import { generateToken } from '../src/protocol/token.ts';
+import type { TlsFiles } from '../src/protocol/tls.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { ClusterCompute } from './cluster/cluster-compute.ts';
 import type { Compute } from './training/compute.ts';
@@ -44,6 +46,9 @@ export type Workforce =
       readonly host: string;
       readonly port: number;
       readonly token: string | undefined;
+      readonly tls?: TlsFiles | undefined;
+      /** The URL that workers use where a proxy stands before the port. */
+      readonly publicUrl?: string | undefined;
       readonly minWorkers: number;
       readonly waitForWorkersMs: number;
     } & Topology);
@@ -162,7 +167,7 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
     );
     if (isLocal) startWorkers(cluster, { ...workforce, port: listener.port, token, log });
-    else log.info(`listening on ${listener.host}:${listener.port}; ${joinHint}`);
+    else log.info(`listening on ${hostAndPort(listener.host, listener.port)}; ${joinHint}`);
     cluster.onClose(() => listener.close());
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
     cluster.onClose(() => Promise.resolve(weightsFile?.close()));
@@ -293,10 +298,18 @@ async function sessionContext(
 }
 
 /** Advice for a user who lacks workers. */
-function hintOf({ fanIn, host, token }: Extract<Workforce, { kind: 'network' }>, port: number): string {
-  const flag = token === undefined ? '' : ' --token-file FILE';
-  const listen = fanIn === undefined ? '' : ' --listen HOST:PORT';
-  return `start workers with: lockstep worker ws://${host === '0.0.0.0' ? 'THIS_MACHINE' : host}:${port}${flag}${listen}`;
+function hintOf(workforce: Extract<Workforce, { kind: 'network' }>, port: number): string {
+  const { fanIn, host, publicUrl, tls, token } = workforce;
+  const name = ANY_HOST.includes(host) ? 'THIS_MACHINE' : host;
+  const words = [
+    'start workers with: lockstep worker',
+    publicUrl ?? urlOf({ host: name, port, isSecure: tls !== undefined }),
+    token !== undefined && '--token-file FILE',
+    tls && '--tls-ca FILE',
+    (tls?.ca !== undefined || (tls && fanIn !== undefined)) && '--tls-cert FILE --tls-key FILE',
+    fanIn !== undefined && '--listen HOST:PORT',
+  ];
+  return words.filter(Boolean).join(' ');
 }
 
 function workersDied(reason: string): LockstepError {

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 const ALLOWED = [
   ...['0BSD', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'MIT', 'MPL-2.0', 'Unlicense'],
   '(Apache-2.0 AND BSD-3-Clause)',
+  '(BSD-3-Clause OR GPL-2.0)',
 ];
 const HEADER = `# Licences
 

@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { systemErrorCode } from './errors.ts';
+import { shellWord } from './printable.ts';
 
 /** A file that cannot be read. The message says why, in words that follow a colon. */
 export class UnreadableFile extends Error {
@@ -114,6 +115,17 @@ export function readRegularFileSync(path: string, maxBytes: number): Buffer {
   } finally {
     fs.closeSync(descriptor);
   }
+}
+
+/** Permission bits of group and others. */
+const SHARED_MODE = 0o077;
+
+/** Warns if other users may open a file that holds a secret; `what` names that. */
+export function warnIfShared(file: string, what: string, warn: (message: string) => void): void {
+  const { mode } = fs.statSync(file);
+  if (process.platform === 'win32' || (mode & SHARED_MODE) === 0) return;
+  const octal = (mode & 0o777).toString(8).padStart(4, '0');
+  warn(`${what} ${file} is open to other users (mode ${octal}): chmod 600 ${shellWord(file)}`);
 }
 
 function refuseIrregular(stats: fs.Stats): void {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import type { Instance } from '../src/protocol/instance.ts';
+import type { TlsFiles } from '../src/protocol/tls.ts';
 import { connect, ConnectError, retryDelayMs } from './connection.ts';
 import { loadKernelBuilds } from '../src/known-answer.ts';
 import type { Aggregator } from './aggregator.ts';
@@ -16,6 +17,7 @@ import type { SessionEnd } from './session.ts';
 export interface WorkerOptions {
   readonly url: string;
   readonly token: string | undefined;
+  readonly tls?: TlsFiles | undefined;
   readonly numThreads: number;
   /** The identity of this process in all its sessions. */
   readonly instance: Instance;
@@ -87,13 +89,13 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 
 /** A connection; or undefined after waiting, when this attempt failed and another makes sense. */
 async function connectOrWait(
-  { token, log, signal }: WorkerOptions,
+  { tls, token, log, signal }: WorkerOptions,
   route: Route,
   attempt: number,
   hasConnected: boolean,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   try {
-    return await connect({ url: route.url, token, signal });
+    return await connect({ url: route.url, tls, token, signal });
   } catch (error) {
     if (signal.aborted || !(error instanceof LockstepError)) throw error;
     const { message, help } = error;
@@ -114,11 +116,11 @@ async function connectOrWait(
 
 /**
  * Tells whether to try again. Where a coordinator was once, an unexpected reply is probably a proxy
- * that lost it for a while.
+ * that lost it for a while, and a certificate that is not accepted one that is being renewed.
  */
 function isWorthRetrying(error: LockstepError, hasConnected: boolean): boolean {
-  if (!(error instanceof ConnectError)) return false;
-  return error.isRetryable || (hasConnected && error.code === 'E_NOT_A_COORDINATOR');
+  if (error instanceof ConnectError && error.isRetryable) return true;
+  return hasConnected && (error.code === 'E_NOT_A_COORDINATOR' || error.code.startsWith('E_TLS'));
 }
 
 /** Waits, but not longer than until `signal` aborts. */

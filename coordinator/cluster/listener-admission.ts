@@ -7,6 +7,7 @@ import { LockstepError } from '../../src/errors.ts';
 import { isLoopback } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 import { isAuthorized } from '../../src/protocol/token.ts';
+import { problemOfClient } from '../../src/protocol/tls.ts';
 
 /** The reason for turning a request away: an HTTP status and one line of text. */
 export interface Refusal {
@@ -14,11 +15,22 @@ export interface Refusal {
   readonly message: string;
 }
 
+/** The proofs that a port asks for. */
+interface Proofs {
+  readonly token: string | undefined;
+  readonly requiresCertificate: boolean;
+}
+
 /** Returns why the request may not become a WebSocket, or undefined if it may. */
-export function refusalOf(request: IncomingMessage, token: string | undefined): Refusal | undefined {
+export function refusalOf(
+  request: IncomingMessage,
+  { token, requiresCertificate }: Proofs,
+): Refusal | undefined {
   const { origin, authorization, 'sec-websocket-protocol': subprotocols = '' } = request.headers;
   // Only browsers send one, and any page in a browser on this machine could reach a loopback port.
   if (origin !== undefined) return { status: 403, message: 'browsers cannot be workers' };
+  const problem = requiresCertificate ? problemOfClient(request.socket) : undefined;
+  if (problem !== undefined) return { status: 403, message: problem };
   if (token !== undefined && !isAuthorized(authorization, token)) {
     return { status: 401, message: authorization === undefined ? 'a token is required' : 'wrong token' };
   }
@@ -60,7 +72,8 @@ export function requireTokenBeyondLoopback(host: string, token: string | undefin
 export class UnadmittedSockets {
   readonly #maxPerAddress: number;
   readonly #counts = new Map<string, number>();
-  readonly #pending = new Map<Duplex, string>();
+  /** Addresses by port, which a socket and the secure one on top of it have in common. */
+  readonly #pending = new Map<string, string>();
 
   constructor(maxPerAddress: number) {
     this.#maxPerAddress = maxPerAddress;
@@ -71,18 +84,27 @@ export class UnadmittedSockets {
     const count = this.#counts.get(address) ?? 0;
     if (count >= this.#maxPerAddress) return false;
     this.#counts.set(address, count + 1);
-    this.#pending.set(socket, address);
-    socket.once('close', () => this.admit(socket));
+    const end = endOf(socket);
+    this.#pending.set(end, address);
+    socket.once('close', () => this.#forget(end));
     return true;
   }
 
-  /** The socket has become a worker's, or is gone. */
-  admit(socket: Duplex): void {
-    const address = this.#pending.get(socket);
+  /** The socket has become a worker's. */
+  admit(socket: Socket): void {
+    this.#forget(endOf(socket));
+  }
+
+  #forget(end: string): void {
+    const address = this.#pending.get(end);
     if (address === undefined) return;
-    this.#pending.delete(socket);
+    this.#pending.delete(end);
     const count = (this.#counts.get(address) ?? 1) - 1;
     if (count === 0) this.#counts.delete(address);
     else this.#counts.set(address, count);
   }
+}
+
+function endOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }

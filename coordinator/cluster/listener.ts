@@ -1,11 +1,11 @@
 // The port that workers connect to. Hands over connections that have shown the token and speak our
 // subprotocol; knows nothing of messages.
-import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+import { createHttpServer, type TlsFiles } from '../../src/protocol/tls.ts';
 import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
@@ -31,6 +31,8 @@ export interface ListenOptions {
   readonly port: number;
   /** Required unless `host` is a loopback address. */
   readonly token?: string | undefined;
+  /** Without them the port speaks no TLS. */
+  readonly tls?: TlsFiles | undefined;
   /** Connections beyond this many are refused. */
   readonly maxWorkers: number;
   /**
@@ -78,16 +80,22 @@ const HTTP_LIMITS = {
  * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, token, log } = options;
+  const { host, tls, token, log } = options;
   requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
-  const server = createServer(HTTP_LIMITS, answerRequest);
+  const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, answerRequest);
   server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
-  server.on('connection', (socket) => admission.track(socket));
+  server.on('connection', (socket: Socket) => admission.track(socket));
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) =>
+    admission.noteFailedHandshake(error, socket),
+  );
   server.on('upgrade', (request, socket, head) => admission.decide(request, socket, head));
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
-  if (!isLoopback(host)) log.warn(`traffic on ${host} is not encrypted: use it on a network you trust`);
+  if (!tls && !isLoopback(host))
+    log.warn(
+      `traffic on ${host} is not encrypted: give --tls-cert and --tls-key, or use it on a network you trust`,
+    );
   return {
     host,
     port: (server.address() as AddressInfo).port,
@@ -132,18 +140,19 @@ class Admission {
   }
 
   decide(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { token, maxWorkers } = this.#options;
+    const { tls, token, maxWorkers } = this.#options;
     const isFull = this.connections.size >= maxWorkers;
-    const refusal = refusalOf(request, token) ?? (isFull ? fullRefusal(maxWorkers) : undefined);
+    const requiresCertificate = tls?.ca !== undefined;
+    const refusal =
+      refusalOf(request, { token, requiresCertificate }) ?? (isFull ? fullRefusal(maxWorkers) : undefined);
     if (refusal) {
-      const address = plainAddress(request.socket.remoteAddress);
-      this.#log.write('warn', 'connections turned away', `${address} was turned away: ${refusal.message}`);
+      this.#noteTurnedAway(request.socket, refusal.message);
       return refuseUpgrade(socket, refusal);
     }
     const { onConnection } = this;
     if (!onConnection) return refuseUpgrade(socket, NOT_READY);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      this.#unadmitted.admit(socket);
+      this.#unadmitted.admit(request.socket);
       const { heartbeatMs: intervalMs = HEARTBEAT_MS } = this.#options;
       const heartbeat = {
         intervalMs,
@@ -156,6 +165,20 @@ class Admission {
       connection.onClose(() => this.connections.delete(connection));
       onConnection(connection);
     });
+  }
+
+  /** Logs a client that made no secure connection. */
+  noteFailedHandshake(error: NodeJS.ErrnoException, socket: Socket): void {
+    // A client that hangs up has its own reasons, such as to find out whether somebody listens.
+    if (error.code === 'ECONNRESET') return;
+    const speaksPlain = error.code === 'ERR_SSL_HTTP_REQUEST';
+    const reason = speaksPlain ? 'this port speaks TLS, and its URL begins with wss://' : error.message;
+    this.#noteTurnedAway(socket, reason);
+  }
+
+  #noteTurnedAway({ remoteAddress }: Socket, reason: string): void {
+    const message = `${plainAddress(remoteAddress)} was turned away: ${reason}`;
+    this.#log.write('warn', 'connections turned away', message);
   }
 
   /** Sums up what the log left out. */

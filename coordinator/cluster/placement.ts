@@ -1,7 +1,7 @@
 // The tree of a cluster's workers. Each place, that is the coordinator and every aggregator, takes as
 // many workers as the fan-in says; whoever comes later is sent on to the aggregator that has the
 // fewest workers, which does the same.
-import { isIPv6 } from 'node:net';
+import { urlOf } from '../../src/protocol/connection.ts';
 import type { HelloMessage } from '../../src/protocol/message-types.ts';
 
 /** A worker of this place, as far as its place in the tree goes. */
@@ -62,7 +62,7 @@ export class Placement {
       return aggregator.url;
     }
     if (!mustStay && !hasPlace) onBeyond();
-    const url = listen && urlOf(listen.host ?? worker.remoteAddress, listen.port);
+    const url = listen && urlOf({ ...listen, host: listen.host ?? worker.remoteAddress });
     this.#places.set(worker, { instance, url, numMembers: 0, numSent: 0 });
     return undefined;
   }
@@ -87,8 +87,4 @@ export class Placement {
     const least = Math.min(...able.map(loadOf));
     return able.find((place) => loadOf(place) === least);
   }
-}
-
-function urlOf(host: string, port: number): string {
-  return `ws://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }

@@ -1,6 +1,6 @@
 // One end of a connection that carries whole binary messages, and the options of its socket. It
 // knows nothing of what the messages mean.
-import { isIPv4 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { MAX_FRAGMENTS, MAX_MESSAGE_BYTES } from './limits.ts';
 
 /** An open connection to one peer, the same on both ends. */
@@ -44,6 +44,27 @@ export const CLOSE_TIMEOUT_MS = 3000;
 /** Tells whether an address, to listen on or of a peer, is of this machine only. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+}
+
+/** Hosts that stand for all addresses of this machine. */
+export const ANY_HOST: readonly string[] = ['0.0.0.0', '::'];
+
+/** `host:port`, with the brackets of an IPv6 address. */
+export function hostAndPort(host: string, port: number): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+/** The URL of a port that takes workers. */
+export function urlOf({
+  host,
+  port,
+  isSecure = false,
+}: {
+  readonly host: string;
+  readonly port: number;
+  readonly isSecure?: boolean | undefined;
+}): string {
+  return `${isSecure ? 'wss' : 'ws'}://${hostAndPort(host, port)}`;
 }
 
 /** True where the `Host` of an HTTP request names this machine, and not a name that leads here. */

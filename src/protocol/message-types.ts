@@ -53,7 +53,14 @@ export interface HelloMessage {
   /** `Hex64`, the name of the process's `Instance`: a worker that comes back is known by it. */
   readonly instance: string;
   /** The port at which it may take workers of its own, at `host` or the address that it comes from. */
-  readonly listen?: { readonly host?: string | undefined; readonly port: number } | undefined;
+  readonly listen?:
+    | {
+        readonly host?: string | undefined;
+        readonly port: number;
+        /** Set if it speaks TLS. */
+        readonly isSecure?: boolean | undefined;
+      }
+    | undefined;
   /** The aggregator that it was sent on to and could not stay with: it is to be taken here. */
   readonly unreachable?: string | undefined;
 }

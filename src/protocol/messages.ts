@@ -204,6 +204,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
         object<NonNullable<HelloMessage['listen']>>({
           host: optional(host(MAX_HOST_LENGTH)),
           port: integer(1, 65_535),
+          isSecure: optional(boolean),
         }),
       ),
       unreachable: optional(text(MAX_URL_LENGTH)),

@@ -1,17 +1,13 @@
 // The shared secret that lets a worker in: from a file or the environment, never from an argument,
 // which other users of the machine could list.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import fs from 'node:fs';
 import { LockstepError } from '../errors.ts';
-import { shellWord } from '../printable.ts';
-import { readRegularFileSync } from '../regular-file.ts';
+import { readRegularFileSync, warnIfShared } from '../regular-file.ts';
 
 /** Shorter ones could be guessed. */
 const MIN_LENGTH = 16;
 /** It must fit an HTTP header. */
 const MAX_LENGTH = 512;
-/** Permission bits of group and others. */
-const SHARED_MODE = 0o077;
 /** White space around a token, and lines that should not be there, are reported in the token's own terms. */
 const MAX_FILE_BYTES = 64 * 1024;
 
@@ -53,11 +49,10 @@ export function readToken({ file, env, warn }: TokenOrigin): string | undefined 
 }
 
 function readTokenFile(file: string, warn: (message: string) => void): string {
-  let mode: number;
-  let text: string;
   try {
-    text = readRegularFileSync(file, MAX_FILE_BYTES).toString();
-    mode = fs.statSync(file).mode;
+    const text = readRegularFileSync(file, MAX_FILE_BYTES).toString();
+    warnIfShared(file, 'token file', warn);
+    return text;
   } catch (error) {
     throw tokenError(
       'E_TOKEN_FILE',
@@ -66,11 +61,6 @@ function readTokenFile(file: string, warn: (message: string) => void): string {
       error,
     );
   }
-  if (process.platform !== 'win32' && (mode & SHARED_MODE) !== 0) {
-    const octal = (mode & 0o777).toString(8).padStart(4, '0');
-    warn(`token file ${file} is open to other users (mode ${octal}): chmod 600 ${shellWord(file)}`);
-  }
-  return text;
 }
 
 function checkedToken(text: string, origin: string): string {

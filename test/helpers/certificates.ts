@@ -5,10 +5,12 @@ import path from 'node:path';
 
 export const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 
-/** A key and its certificate, in PEM. */
+/** A key and its certificate, in PEM, and the files that hold them. */
 export interface Certificate {
   readonly key: Buffer;
   readonly cert: Buffer;
+  readonly keyFile: string;
+  readonly certFile: string;
 }
 
 const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
@@ -39,8 +41,11 @@ export class Authority {
     const by = ['-CA', 'authority.pem', '-CAkey', 'authority.key', '-CAcreateserial'];
     const what = ['-in', file('csr'), '-out', file('pem'), '-extfile', file('ext')];
     this.#openssl('x509', '-req', ...what, ...by, '-days', String(days));
-    const read = (extension: string): Buffer => fs.readFileSync(path.join(this.#directory, file(extension)));
-    return { key: read('key'), cert: read('pem') };
+    const [keyFile, certFile] = ['key', 'pem'].map((extension) =>
+      path.join(this.#directory, file(extension)),
+    );
+    if (!keyFile || !certFile) throw new Error('no files');
+    return { key: fs.readFileSync(keyFile), cert: fs.readFileSync(certFile), keyFile, certFile };
   }
 
   #openssl(...args: string[]): void {

@@ -45,14 +45,18 @@ export async function startCoordinator(settings: CoordinatorSettings = {}): Prom
   const directory = path.join(cwd, 'run');
   const args = ['coordinator', 'table.yaml', '--listen', `${host}:${port}`, '--token-file', 'token.txt'];
   const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd, ...cli });
-  const [, url] = await command.untilStderr(/lockstep worker (ws:\/\/[\d.]+:\d+) --token-file FILE/);
+  const [, url] = await command.untilStderr(/lockstep worker (wss?:\/\/[\d.]+:\d+) --token-file FILE/);
   return { cwd, command, directory, url: url as string };
 }
 
 /** A worker for the run, or for another address that leads to it. */
-export function startWorker(run: NetworkRun, url = run.url, cli: Partial<CliOptions> = {}): CliProcess {
+export function startWorker(
+  run: NetworkRun,
+  url = run.url,
+  { flags = [], ...cli }: Partial<CliOptions> & { readonly flags?: readonly string[] } = {},
+): CliProcess {
   const env = { LOCKSTEP_TOKEN: TOKEN, ...cli.env };
-  return CliProcess.start(['worker', url], { cwd: run.cwd, ...cli, env });
+  return CliProcess.start(['worker', url, ...flags], { cwd: run.cwd, ...cli, env });
 }
 
 /** A coordinator and a worker that have trained for an epoch. */
