@@ -168,6 +168,7 @@ export class AggregatedCluster {
       maxQueuedBytes: maxQueuedBytes(replica.model.numParameters, welcome),
       guard: cluster.guard,
       banOf: (instance) => cluster.banOf(instance),
+      numberOf: this.#roster.numberOf,
       onReady: (session) => {
         cluster.addWorker(session);
         this.#setMembers(session, []);

@@ -43,7 +43,9 @@ export async function startShapedWorkers(options: ShapedWorkersOptions): Promise
     const url = `ws://127.0.0.1:${toCoordinator}`;
     const guard = (work: () => void): void => work();
     const onOutOfMemory = (): void => undefined;
-    workers.push(new LocalWorkers({ ...options, count: 1, listenFlags, url, guard, onOutOfMemory }));
+    const numberOf = (): number => index + 1;
+    const one = { count: 1, listenFlags, url, guard, numberOf, onOutOfMemory };
+    workers.push(new LocalWorkers({ ...options, ...one }));
   }
   return async () => {
     await Promise.all(workers.map((worker) => worker.stop()));

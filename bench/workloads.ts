@@ -179,7 +179,7 @@ export async function startSteps(prepared: PreparedRun, setting: StepSetting): P
   const loadingMs = (2 * workers * prepared.data.dataset.blob.byteLength) / link.bytesPerMs;
   const limits = { minWorkers: workers, waitForWorkersMs: WORKERS_WAIT_MS + loadingMs };
   const workforce = { kind: 'network', ...address, ...limits, fanIn } as const;
-  const listener = await openPort(workforce, log);
+  const listener = await openPort(workforce, { log });
   const endWorkers = await startShapedWorkers({
     count: workers,
     threads,

@@ -13,6 +13,7 @@ import {
   MAX_THREADS,
   MAX_WORKERS,
 } from '../src/limits.ts';
+import { MAX_WORKER_NAME_LENGTH } from '../src/protocol/limits.ts';
 import { Screen } from '../src/screen.ts';
 import { indentFurther } from '../src/printable.ts';
 import { VERSION } from '../src/version.ts';
@@ -33,6 +34,7 @@ import type { CertsArguments } from './certs-command.ts';
 import type { CompareArguments, RunsArguments } from './runs-command.ts';
 import type { ExportArguments } from './export-command.ts';
 import type { ServeArguments } from './serve-command.ts';
+import type { StatusArguments } from './status-command.ts';
 import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
 import { Interrupted, orUncaught } from './endings.ts';
@@ -53,6 +55,11 @@ const filePath = (text: string): string => {
 const coordinatorUrl = (text: string): string => {
   if (/^wss?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
   throw new InvalidArgumentError('expected a URL such as wss://example.org/lockstep/.');
+};
+
+const workerName = (text: string): string => {
+  if (text.length <= MAX_WORKER_NAME_LENGTH && /^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(text)) return text;
+  throw new InvalidArgumentError(`expected up to ${MAX_WORKER_NAME_LENGTH} visible ASCII characters.`);
 };
 
 const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
@@ -178,6 +185,14 @@ function addTrainingCommands(program: Command): void {
     )
     .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// where it has a certificate or a proxy')
     .addOption(threadsOption('compute threads').default(1))
+    .addOption(
+      new Option(
+        '--name <text>',
+        'name of this worker in logs (default: the host, and the rank under Slurm or MPI)',
+      )
+        .argParser(workerName)
+        .env('LOCKSTEP_WORKER_NAME'),
+    )
     .option(
       '--token-file <file>',
       'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)',
@@ -193,6 +208,23 @@ function addTrainingCommands(program: Command): void {
     )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),
+    );
+}
+
+/** Adds the command that asks a coordinator how its run is. */
+function addStatus(program: Command): void {
+  const status = program.command('status');
+  withTls(status, {
+    cert: 'PEM file of a certificate, for a coordinator that wants one',
+    ca: 'PEM file of the authority that signed the certificate of the coordinator',
+  })
+    .description('show the run of a coordinator: progress, metrics, and what each worker has done')
+    .argument('<url>', 'that by which workers reach it, such as ws://HOST:PORT', coordinatorUrl)
+    .option('--token-file <file>', 'file with the secret of the coordinator (or LOCKSTEP_TOKEN)', filePath)
+    .option('--watch <seconds>', 'ask again so often, until told to stop', wholeNumber(1, 3600))
+    .option('--json', 'print the status as JSON')
+    .action(async (url: string, options: StatusArguments) =>
+      (await import('./status-command.ts')).showStatus(url, options),
     );
 }
 
@@ -548,6 +580,7 @@ function createProgram(writeOut: (text: string) => void): Command {
     .showHelpAfterError('(run with --help for usage)');
   addFirstCommands(program);
   addTrainingCommands(program);
+  addStatus(program);
   addCerts(program);
   addTune(program);
   addResultCommands(program);

@@ -1,10 +1,12 @@
 // `lockstep worker`. Apart from the other commands, so that a worker does not load what only they need:
 // two files of every five.
+import os from 'node:os';
 import type { ListeningAggregator } from '../aggregator/listening-aggregator.ts';
 import { createRuntime, parseAddress } from './runtime.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
+import { MAX_WORKER_NAME_LENGTH } from '../src/protocol/limits.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { readTls, tlsFilesOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';
@@ -16,12 +18,13 @@ export interface WorkerArguments extends TlsFlags {
   readonly tokenFile?: string;
   readonly listen?: string;
   readonly announce?: string;
+  readonly name?: string;
 }
 
 /** Works for the coordinator at `url` until told to stop. */
 export async function work(
   url: string,
-  { announce, listen, threads, tokenFile, ...tlsFlags }: WorkerArguments,
+  { announce, listen, name, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
   if (!/^wss?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
     throw new LockstepError({
@@ -38,7 +41,7 @@ export async function work(
       message: '--announce requires --listen: without it this worker takes nobody',
     });
   }
-  const { log, signal } = createRuntime();
+  const { log, screen, signal } = createRuntime();
   const tls = tlsFilesOf(tlsFlags);
   readTls(tls, log);
   if (!url.startsWith('wss:') && Object.values(tls).some((file) => file !== undefined)) throw idleTls(url);
@@ -51,12 +54,22 @@ export async function work(
   const aggregator =
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
-    await runWorker({ url, tls, token, numThreads: threads, instance, aggregator, log, signal });
+    const options = { url, tls, token, numThreads: threads, instance, aggregator, log, screen, signal };
+    await runWorker({ ...options, name: name ?? rankedName() });
   } finally {
     await aggregator?.end();
   }
   // If a signal made it leave, the exit code must say so, whatever the worker was doing.
   signal.throwIfAborted();
+}
+
+/** The host's name with the rank of this process, where Slurm or MPI has started several. */
+function rankedName(): string | undefined {
+  const { SLURM_PROCID, OMPI_COMM_WORLD_RANK, PMI_RANK } = process.env;
+  const rank = SLURM_PROCID ?? OMPI_COMM_WORLD_RANK ?? PMI_RANK;
+  if (rank === undefined || !/^\d{1,6}$/.test(rank)) return undefined;
+  const suffix = ` rank ${rank}`;
+  return os.hostname().slice(0, MAX_WORKER_NAME_LENGTH - suffix.length) + suffix;
 }
 
 /** Opens the port for workers of its own. Loaded only here: it brings much of a coordinator. */

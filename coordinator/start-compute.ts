@@ -19,7 +19,7 @@ import { ClusterCompute } from './cluster/cluster-compute.ts';
 import type { Compute } from './training/compute.ts';
 import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
-import type { Listener } from './cluster/listener.ts';
+import type { Listener, ListenOptions } from './cluster/listener.ts';
 import { LocalWorkers } from './cluster/local-workers.ts';
 import { refereeBytes } from './cluster/referee.ts';
 import { RosterLog } from './cluster/roster-log.ts';
@@ -108,6 +108,8 @@ export interface StartOptions {
   readonly sharedMemory?: boolean | undefined;
   /** The port of a workforce on the network. */
   readonly listener?: Listener | undefined;
+  /** Called with the workers of the network, before any has come, and with how to start them. */
+  readonly onCluster?: ((cluster: Cluster, joinHint: string) => void) | undefined;
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly onEvent: (event: RosterEvent) => void;
@@ -123,8 +125,12 @@ const DRAW_RANGE = 2 ** 47;
  * undefined where none come.
  * @throws LockstepError if it cannot be opened
  */
-export async function openPort(workforce: Workforce, log: Logger): Promise<Listener | undefined> {
-  return workforce.kind === 'network' ? listen({ ...workforce, maxWorkers: MAX_WORKERS, log }) : undefined;
+export async function openPort(
+  workforce: Workforce,
+  { log, status }: Pick<ListenOptions, 'log' | 'status'>,
+): Promise<Listener | undefined> {
+  if (workforce.kind !== 'network') return undefined;
+  return listen({ ...workforce, maxWorkers: MAX_WORKERS, status, log });
 }
 
 type ClusterWorkforce = Exclude<Workforce, { kind: 'inProcess' }>;
@@ -135,6 +141,7 @@ interface LocalStart extends Pick<Extract<Workforce, { kind: 'local' }>, 'worker
   readonly port: number;
   readonly token: string | undefined;
   readonly log: Logger;
+  readonly numberOf: RosterLog['numberOf'];
 }
 
 /** Resolves once enough workers are ready. */
@@ -161,12 +168,14 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     signal.throwIfAborted();
+    options.onCluster?.(cluster, joinHint);
     const context = await sessionContext(options, cluster, { roster, weightsFile });
     let numSessions = 0;
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
     );
-    if (isLocal) startWorkers(cluster, { ...workforce, port: listener.port, token, log });
+    const { numberOf } = roster;
+    if (isLocal) startWorkers(cluster, { ...workforce, port: listener.port, token, log, numberOf });
     else log.info(`listening on ${hostAndPort(listener.host, listener.port)}; ${joinHint}`);
     cluster.onClose(() => listener.close());
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
@@ -228,16 +237,14 @@ function createCluster(
 /** Starts the workers of this machine, which end with the cluster. */
 function startWorkers(
   cluster: Cluster,
-  { workers: count, threads, fanIn, program, port, token, log }: LocalStart,
+  { workers: count, threads, fanIn, port, ...start }: LocalStart,
 ): void {
   const workers = new LocalWorkers({
     count,
     threads,
     listenFlags: fanIn === undefined ? [] : ['--listen', '127.0.0.1:0'],
     url: `ws://127.0.0.1:${port}`,
-    token,
-    program,
-    log,
+    ...start,
     onAllGone: (reason) => cluster.fail(workersDied(reason)),
     onOutOfMemory: (instance) => cluster.noteOutOfMemory(instance),
     guard: cluster.guard,
@@ -284,6 +291,7 @@ async function sessionContext(
     placement: cluster.placement,
     guard: cluster.guard,
     banOf: (instance) => cluster.banOf(instance),
+    numberOf: roster.numberOf,
     onReady: (session) => {
       sayHowBodiesTravel(session);
       cluster.addWorker(session);

@@ -4,10 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import type { Instance } from '../src/protocol/instance.ts';
+import type { Screen } from '../src/screen.ts';
 import type { TlsFiles } from '../src/protocol/tls.ts';
 import { connect, ConnectError, retryDelayMs } from './connection.ts';
 import { loadKernelBuilds } from '../src/known-answer.ts';
 import type { Aggregator } from './aggregator.ts';
+import { WorkerProgress } from './progress.ts';
 import type { Replica } from './replica.ts';
 import { Route } from './route.ts';
 import { runSession } from './session.ts';
@@ -21,9 +23,13 @@ export interface WorkerOptions {
   readonly numThreads: number;
   /** The identity of this process in all its sessions. */
   readonly instance: Instance;
+  /** The name by which people are to know this worker; by default that of its host. */
+  readonly name?: string | undefined;
   /** The port for workers of its own; undefined if it takes none. */
   readonly aggregator?: Aggregator | undefined;
   readonly log: Logger;
+  /** The destination of a line about what this worker is doing. */
+  readonly screen: Screen;
   /** Aborting leaves politely. */
   readonly signal: AbortSignal;
 }
@@ -41,12 +47,13 @@ const SOUND_SESSION_MS = 10_000;
  * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { aggregator, log, signal, numThreads, instance } = options;
+  const { aggregator, log, name, signal, numThreads, instance } = options;
   const kernelBuilds = await loadKernelBuilds();
   const route = new Route(options.url);
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
+  const progress = new WorkerProgress(options.screen, log);
   let hasConnected = false;
   try {
     while (!signal.aborted) {
@@ -60,8 +67,10 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       const connectedMs = performance.now();
       log.info(`connected to ${url}`);
       const takesFiles = numFailures === 0;
-      const parts = { aggregator, instance, kernelBuilds, log, numThreads, replica };
+      progress.connected(connection);
+      const parts = { aggregator, instance, kernelBuilds, log, name, numThreads, progress, replica };
       const end = await runSession({ ...parts, connection, takesFiles, unreachable }, signal);
+      progress.disconnected();
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
       // What an aggregator refuses, the coordinator decides.
@@ -83,6 +92,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       await pause(delayMs, signal);
     }
   } finally {
+    progress.close();
     await replica?.close();
   }
 }

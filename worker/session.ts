@@ -29,6 +29,7 @@ import type { Extent, FileBody } from '../src/protocol/shared-file.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelBuilds } from '../src/known-answer.ts';
 import type { Aggregator } from './aggregator.ts';
+import type { WorkerProgress } from './progress.ts';
 import { DatasetLoader } from './dataset-loader.ts';
 import { TaskResults } from './task-results.ts';
 import { Replica } from './replica.ts';
@@ -38,6 +39,8 @@ import { SharedMemory } from './shared-memory.ts';
 export interface SessionOptions {
   readonly connection: Connection;
   readonly instance: Instance;
+  /** The name that its user has given this worker. */
+  readonly name?: string | undefined;
   readonly kernelBuilds: KernelBuilds;
   readonly numThreads: number;
   readonly replica: Replica | undefined;
@@ -48,6 +51,8 @@ export interface SessionOptions {
   /** The aggregator that this worker was sent on to and could not stay with. */
   readonly unreachable?: string | undefined;
   readonly log: Logger;
+  /** Told what this worker is doing. */
+  readonly progress: WorkerProgress;
 }
 
 /** The end of a session, and what the next one may use. */
@@ -143,7 +148,9 @@ class Session {
   }
 
   #send(message: WorkerMessage, body?: Uint8Array): void {
-    this.#connection.send(encodeMessage(message, body));
+    const bytes = encodeMessage(message, body);
+    this.#connection.send(bytes);
+    this.#options.progress.sent(bytes.byteLength);
   }
 
   #sayHello(): void {
@@ -156,6 +163,7 @@ class Session {
       threads: numThreads,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
+      name: this.#options.name,
       host: os.hostname().slice(0, MAX_HOST_LENGTH),
       pid: process.pid,
       instance: instance.name,
@@ -260,7 +268,8 @@ class Session {
     }
     this.#replica = undefined;
     await kept?.close();
-    const { kernelBuilds, log, numThreads } = this.#options;
+    const { kernelBuilds, log, numThreads, progress } = this.#options;
+    progress.waits('the dataset');
     const kernelModule = kernelBuilds.modules.get(welcome.numerics);
     if (!kernelModule) {
       const reason = `the run wants ${welcome.numerics} kernels, which "hello" did not name`;
@@ -293,6 +302,7 @@ class Session {
   }
 
   #sayReady(welcome: WelcomeMessage): void {
+    this.#options.progress.waits('the coordinator, which has sent no task yet');
     this.#send({
       type: 'ready',
       proof: this.#options.instance.prove(welcome),
@@ -423,6 +433,7 @@ class Session {
     }
     const rows = { numShards, firstShard, bounds: Uint32Array.from(message.bounds), indices, source };
     try {
+      this.#options.progress.computes(message.type === 'train' ? message.step + 1 : undefined);
       failpoint('worker.beforeCompute', results.facts);
       let computeMs = 0;
       const { aggregator } = this.#options;
@@ -442,6 +453,7 @@ class Session {
       }
       this.#tasksDone++;
       results.finish(computeMs);
+      this.#options.progress.computed(indices.length);
       failpoint('worker.afterSend', results.facts);
     } catch (error) {
       results.fail(error instanceof Error ? error.message : String(error));

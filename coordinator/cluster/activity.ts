@@ -5,6 +5,7 @@ import type { StepTask, StepTimeline, WorkerActivity } from '../training/compute
 /** The facts of a session that are shown. */
 interface Member {
   readonly id: number;
+  readonly number: number;
   readonly name: string;
   readonly remoteAddress: string;
   readonly threads: number;
@@ -35,7 +36,7 @@ export class ClusterActivity {
   /** Workers that have been given work and are still there. */
   get workers(): WorkerActivity[] {
     return [...this.#workers.values()].map(({ member, counters }) => {
-      const { id: worker, name, remoteAddress: address, threads, sharesMemory } = member;
+      const { number: worker, name, remoteAddress: address, threads, sharesMemory } = member;
       return { worker, name, address, threads, sharesMemory, ...counters };
     });
   }
@@ -64,9 +65,9 @@ export class ClusterActivity {
     task: { readonly id: number; readonly from: number; readonly to: number },
     bytes: number,
   ): void {
-    const { id: worker } = member;
-    const { counters } = this.#workers.get(worker) ?? { counters: noCounters() };
-    this.#workers.set(worker, { member, counters });
+    const { id: session, number: worker } = member;
+    const { counters } = this.#workers.get(session) ?? { counters: noCounters() };
+    this.#workers.set(session, { member, counters });
     counters.bytesSent += bytes;
     const { from, to, id } = task;
     const timed: Timed = { worker, from, to, sentMs: this.#elapsedMs() };
@@ -75,14 +76,14 @@ export class ClusterActivity {
   }
 
   /** Counts weights that were sent to all who are at work, by equal shares: nearly all lack the same. */
-  supplied(worker: number, bytes: number): void {
-    const found = this.#workers.get(worker);
+  supplied(session: number, bytes: number): void {
+    const found = this.#workers.get(session);
     if (found) found.counters.bytesSent += bytes;
   }
 
   /** Counts the body of a message. */
-  received(worker: number, bytes: number): void {
-    const found = this.#workers.get(worker);
+  received(session: number, bytes: number): void {
+    const found = this.#workers.get(session);
     if (found) found.counters.bytesReceived += bytes;
   }
 
@@ -94,9 +95,12 @@ export class ClusterActivity {
     timed.firstSumMs ??= timed.lastSumMs;
   }
 
-  finished(worker: number, { task, computeMs }: { readonly task: number; readonly computeMs: number }): void {
+  finished(
+    session: number,
+    { task, computeMs }: { readonly task: number; readonly computeMs: number },
+  ): void {
     const timed = this.#close(task);
-    const found = this.#workers.get(worker);
+    const found = this.#workers.get(session);
     if (!found || !timed) return;
     found.counters.tasks++;
     found.counters.shards += timed.to - timed.from;
@@ -104,14 +108,15 @@ export class ClusterActivity {
     timed.computeMs = computeMs;
   }
 
-  failed(worker: number, task: number): void {
+  failed(session: number, task: number): void {
     this.#close(task);
-    const found = this.#workers.get(worker);
+    const found = this.#workers.get(session);
     if (found) found.counters.failures++;
   }
 
-  leave(worker: number): void {
-    this.#workers.delete(worker);
+  leave(session: number): void {
+    const worker = this.#workers.get(session)?.member.number;
+    this.#workers.delete(session);
     for (const [task, timed] of this.#open) if (timed.worker === worker) this.#open.delete(task);
   }
 

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LockstepError } from '../../src/errors.ts';
-import { isLoopback } from '../../src/protocol/connection.ts';
+import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 import { isAuthorized } from '../../src/protocol/token.ts';
 import { problemOfClient } from '../../src/protocol/tls.ts';
@@ -22,20 +22,35 @@ interface Proofs {
 }
 
 /** Returns why the request may not become a WebSocket, or undefined if it may. */
-export function refusalOf(
+export function refusalOf(request: IncomingMessage, proofs: Proofs): Refusal | undefined {
+  const { 'sec-websocket-protocol': subprotocols = '' } = request.headers;
+  const refusal = refusalOfStranger(request, proofs);
+  if (refusal) return refusal;
+  if (!subprotocols.split(',').some((subprotocol) => subprotocol.trim() === SUBPROTOCOL)) {
+    return { status: 426, message: `only ${SUBPROTOCOL} is spoken here` };
+  }
+  return undefined;
+}
+
+/** Returns why the request may not learn about the run, or undefined if it may. */
+export function refusalOfReader(request: IncomingMessage, proofs: Proofs): Refusal | undefined {
+  // A page in a browser can give a name of its own the address of this machine, and needs no `Origin` then.
+  if (proofs.token === undefined && !namesLoopback(request.headers.host))
+    return { status: 403, message: 'without a token only this machine is answered, by its own name' };
+  return refusalOfStranger(request, proofs);
+}
+
+function refusalOfStranger(
   request: IncomingMessage,
   { token, requiresCertificate }: Proofs,
 ): Refusal | undefined {
-  const { origin, authorization, 'sec-websocket-protocol': subprotocols = '' } = request.headers;
+  const { origin, authorization } = request.headers;
   // Only browsers send one, and any page in a browser on this machine could reach a loopback port.
   if (origin !== undefined) return { status: 403, message: 'browsers cannot be workers' };
   const problem = requiresCertificate ? problemOfClient(request.socket) : undefined;
   if (problem !== undefined) return { status: 403, message: problem };
   if (token !== undefined && !isAuthorized(authorization, token)) {
     return { status: 401, message: authorization === undefined ? 'a token is required' : 'wrong token' };
-  }
-  if (!subprotocols.split(',').some((subprotocol) => subprotocol.trim() === SUBPROTOCOL)) {
-    return { status: 426, message: `only ${SUBPROTOCOL} is spoken here` };
   }
   return undefined;
 }

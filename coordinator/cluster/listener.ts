@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { createHttpServer, type TlsFiles } from '../../src/protocol/tls.ts';
+import { stringifyRecord } from '../../src/json.ts';
 import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
@@ -15,6 +16,7 @@ import { isLoopback, SOCKET_OPTIONS } from '../../src/protocol/connection.ts';
 import { plainAddress, WebSocketConnection } from '../../src/protocol/web-socket-connection.ts';
 import {
   refusalOf,
+  refusalOfReader,
   refuseUpgrade,
   requireTokenBeyondLoopback,
   UnadmittedSockets,
@@ -40,9 +42,21 @@ export interface ListenOptions {
    * workers are asked to come back.
    */
   readonly onConnection?: OnConnection | undefined;
+  /** The run that the port tells about over HTTP. */
+  readonly status?: StatusSource | undefined;
   readonly log: Logger;
   /** Time between two pings; default 5000. */
   readonly heartbeatMs?: number | undefined;
+}
+
+/** A run, as far as HTTP requests may ask. */
+export interface StatusSource {
+  /** True once workers may come. */
+  readonly isReady: boolean;
+  /** The answer to `/status`, as plain data. */
+  report(): unknown;
+  /** The answer to `/metrics`. */
+  page(): Promise<{ readonly text: string; readonly type: string }>;
 }
 
 /** An open port. */
@@ -83,7 +97,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, tls, token, log } = options;
   requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
-  const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, answerRequest);
+  const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
+    void answerRequest(request, response, options).catch(() => response.destroy());
+  });
   server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
   server.on('connection', (socket: Socket) => admission.track(socket));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) =>
@@ -194,11 +210,28 @@ function fullRefusal(maxWorkers: number): Refusal {
   return { status: 503, message: `all ${maxWorkers} places for workers are taken` };
 }
 
-/** The port speaks HTTP for one thing: whether the coordinator is alive. */
-function answerRequest(request: IncomingMessage, response: ServerResponse): void {
-  const isHealthCheck = request.method === 'GET' && request.url === '/healthz';
-  response.writeHead(isHealthCheck ? 200 : 404, { 'Content-Type': 'text/plain', Connection: 'close' });
-  response.end(isHealthCheck ? 'ok' : 'a Lockstep coordinator: workers connect by WebSocket\n');
+/** Answers a request that is no worker's. What a run does is told to those who might take part. */
+async function answerRequest(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, tls, token }: ListenOptions,
+): Promise<void> {
+  const answer = (code: number, text: string, type = 'text/plain; charset=utf-8'): void => {
+    response.writeHead(code, { 'Content-Type': type, 'Cache-Control': 'no-store', Connection: 'close' });
+    response.end(request.method === 'HEAD' ? undefined : text);
+  };
+  const path = request.url?.split('?')[0];
+  if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, 'only GET is answered\n');
+  if (path === '/healthz') return answer(200, 'ok');
+  if (status && path === '/readyz')
+    return status.isReady ? answer(200, 'ready') : answer(503, `${NOT_READY.message}\n`);
+  if (!status || (path !== '/status' && path !== '/metrics'))
+    return answer(404, 'a Lockstep coordinator: workers connect by WebSocket\n');
+  const refusal = refusalOfReader(request, { token, requiresCertificate: tls?.ca !== undefined });
+  if (refusal) return answer(refusal.status, `${refusal.message}\n`);
+  if (path === '/status') return answer(200, `${stringifyRecord(status.report(), 2)}\n`, 'application/json');
+  const { text, type } = await status.page();
+  answer(200, text, type);
 }
 
 function open(server: Server, { host, port }: ListenOptions): Promise<void> {

@@ -18,6 +18,8 @@ export interface LocalWorkersOptions {
   /** The command line's program file: `lockstep worker` is run with it. */
   readonly program: string;
   readonly log: Logger;
+  /** The number by which people know a worker, by its instance. */
+  readonly numberOf: (instance: string) => number;
   /** Called with the instance of a worker that died for lack of memory. */
   readonly onOutOfMemory: (instance: string) => void;
   /** Called when the last worker has died for good. */
@@ -40,6 +42,8 @@ const LONG_LIFE_MS = 60_000;
  * kill for lack of memory: a worker is restarted, the coordinator is not.
  */
 const OOM_SCORE_ADJUSTMENT = 500;
+/** The beginning of a line that a worker logs. The coordinator's has its own. */
+const LOG_PREFIX = /^\[\d\d:\d\d:\d\d\] [A-Z]+: /;
 /** Longest wait for a worker to end after it was told to. */
 const STOP_DEADLINE_MS = 5_000;
 
@@ -52,7 +56,11 @@ export class LocalWorkers {
 
   constructor(options: LocalWorkersOptions) {
     this.#options = options;
-    for (let index = 0; index < options.count; index++) this.#start(index, 0);
+    for (let index = 0; index < options.count; index++) this.#start(0);
+  }
+
+  #nameOf({ instance }: Life): string {
+    return instance === undefined ? 'a worker process' : `worker ${this.#options.numberOf(instance)}`;
   }
 
   /** Waits for the workers to end, and kills those that do not. */
@@ -61,7 +69,7 @@ export class LocalWorkers {
     await Promise.all([...this.#children].map(stopChild));
   }
 
-  #start(index: number, numRestarts: number): void {
+  #start(numRestarts: number): void {
     const { url, threads, listenFlags, token, program, log, guard } = this.#options;
     const child = spawn(
       process.execPath,
@@ -74,14 +82,13 @@ export class LocalWorkers {
     );
     this.#children.add(child);
     if (child.pid !== undefined) offerToKernel(child.pid);
+    const life: Life = { numRestarts, startedMs: performance.now(), instance: undefined };
     if (child.stderr) {
+      const tell = (line: string): void => log.warn(`${this.#nameOf(life)}: ${line.replace(LOG_PREFIX, '')}`);
       // What it has to say may be lost, and nothing else is.
-      child.stderr.on('error', (error) => log.warn(`worker process ${index}: ${error.message}`));
-      createInterface({ input: child.stderr }).on('line', (line) =>
-        log.warn(`worker process ${index}: ${line}`),
-      );
+      child.stderr.on('error', (error) => tell(error.message));
+      createInterface({ input: child.stderr }).on('line', tell);
     }
-    const life: Life = { index, numRestarts, startedMs: performance.now(), instance: undefined };
     child.once('message', (message) => (life.instance = (message as { readonly instance: string }).instance));
     // More than once: a signal may fail as well as the start.
     child.on('error', (error) => guard(() => this.#exited(child, life, error.message)));
@@ -97,16 +104,16 @@ export class LocalWorkers {
     this.#exited(child, life, isOutOfMemory ? `${how}, out of memory` : how, isRefused);
   }
 
-  #exited(child: ChildProcess, { index, ...life }: Life, how: string, isRefused = false): void {
+  #exited(child: ChildProcess, life: Life, how: string, isRefused = false): void {
     if (!this.#children.delete(child) || this.#isStopping) return;
     const { log, onAllGone } = this.#options;
     const livedLong = performance.now() - life.startedMs >= LONG_LIFE_MS;
     const numRestarts = livedLong ? 0 : life.numRestarts;
     const canRestart = !isRefused && numRestarts < MAX_RESTARTS;
     log.warn(
-      `worker process ${index} (pid ${child.pid}) ended: ${how}; ${canRestart ? 'starting it again' : 'it is not started again'}`,
+      `${this.#nameOf(life)} (pid ${child.pid}) ended: ${how}; ${canRestart ? 'starting it again' : 'it is not started again'}`,
     );
-    if (canRestart) this.#start(index, numRestarts + 1);
+    if (canRestart) this.#start(numRestarts + 1);
     else if (this.#children.size === 0)
       onAllGone(`every worker process has ended for good, the last one by ${how}`);
   }
@@ -114,7 +121,6 @@ export class LocalWorkers {
 
 /** The life of one process. */
 interface Life {
-  readonly index: number;
   /** Starts of this worker before it, in short succession. */
   readonly numRestarts: number;
   readonly startedMs: number;

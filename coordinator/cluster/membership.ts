@@ -92,7 +92,11 @@ export class Membership implements MembershipDriver {
     const what = mayReturn ? 'and the workers below it are to work alone' : 'is banned';
     this.#options.log.error(`${name} ${what}: ${reason}`);
     try {
-      this.#options.onBanned?.(worker);
+      // Events have the number by which people know it.
+      this.#options.onBanned?.({
+        ...worker,
+        worker: this.#ready.get(worker.worker)?.number ?? worker.worker,
+      });
     } finally {
       if (mayReturn) this.evict(worker);
       else this.refuse(worker);

@@ -2,6 +2,7 @@
 // as long as there are few.
 import type { Logger } from '../../src/log.ts';
 import { LimitedLog } from '../../src/log.ts';
+import { MAX_WORKERS } from '../../src/limits.ts';
 import { countOf } from '../../src/printable.ts';
 import type { BannedWorker } from '../scheduler/outcome.ts';
 import type { SessionEnd, WorkerSession } from './worker-session.ts';
@@ -22,12 +23,17 @@ export type RosterEvent =
 /** Kinds of lines that are events too. */
 const JOINED = 'workers that joined';
 const LEFT = 'workers that left';
+/** Processes whose numbers are remembered: four times as many as may be connected. */
+const MAX_NUMBERED = 4 * MAX_WORKERS;
 
 /** The log of one run's workers. */
 export class RosterLog {
   /** Log for lines whose number workers decide. */
   readonly churn: LimitedLog;
   readonly #onEvent: (event: RosterEvent) => void;
+  /** Numbers of processes, in the order in which they first came. */
+  readonly #numbers = new Map<string, number>();
+  #numNumbered = 0;
   /** Sessions that have taken part and not left yet. */
   readonly #joined = new Set<WorkerSession>();
 
@@ -42,9 +48,20 @@ export class RosterLog {
     );
   }
 
+  /** The number of a process, in all its sessions. */
+  readonly numberOf = (instance: string): number => {
+    const number = this.#numbers.get(instance) ?? ++this.#numNumbered;
+    // The latest come last, so that those forgotten first have been away for longest.
+    this.#numbers.delete(instance);
+    this.#numbers.set(instance, number);
+    const [oldest] = this.#numbers.keys();
+    if (this.#numbers.size > MAX_NUMBERED) this.#numbers.delete(oldest as string);
+    return number;
+  };
+
   readonly joined = (session: WorkerSession): void => {
     this.#joined.add(session);
-    const { id: worker, name, threads } = session;
+    const { number: worker, name, threads } = session;
     const isTold = this.churn.write('info', JOINED, `${name} joined with ${countOf(threads, 'thread')}`);
     if (isTold) this.#onEvent({ type: 'workerJoined', worker, name });
   };
@@ -54,7 +71,7 @@ export class RosterLog {
   };
 
   gone(session: WorkerSession, { isPolite, reason }: SessionEnd): void {
-    const { id: worker, name } = session;
+    const { number: worker, name } = session;
     const hadJoined = this.#joined.delete(session);
     const kind = hadJoined ? LEFT : 'workers that did not join';
     const line = `${name} ${hadJoined ? 'left' : 'did not join'}: ${reason}`;

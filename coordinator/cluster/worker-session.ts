@@ -48,6 +48,8 @@ export interface SessionContext {
   readonly maxQueuedBytes: number;
   /** The reason why an instance may not take part; undefined if it may. */
   readonly banOf: (instance: string) => string | undefined;
+  /** The number by which people know an instance, in all its sessions. */
+  readonly numberOf: (instance: string) => number;
   readonly onReady: (session: WorkerSession) => void;
   /** The workers below it, by instance, have changed. */
   readonly onMembers: (session: WorkerSession, instances: readonly string[]) => void;
@@ -138,10 +140,16 @@ export class WorkerSession {
     return this.#sharesMemory;
   }
 
+  /** The number by which people know the worker, also when it has come back; 0 before it has said hello. */
+  get number(): number {
+    return this.#hello ? this.#context.numberOf(this.#hello.instance) : 0;
+  }
+
   /** The worker as people know it; by what it says itself, which may be true of several. */
   get name(): string {
-    const who = this.#hello ? `${this.#hello.host} pid ${this.#hello.pid}` : this.#connection.remoteAddress;
-    return `worker ${this.id} (${who})`;
+    if (!this.#hello) return `a worker of ${this.#connection.remoteAddress}`;
+    const { name, host, pid } = this.#hello;
+    return `worker ${this.number} (${name ?? host} pid ${pid})`;
   }
 
   /** Queues an encoded message; drops a worker that has stopped reading. */
@@ -283,7 +291,7 @@ export class WorkerSession {
     this.#awaitLoading();
     const sharedMemory = this.#offerFiles();
     const fanIn = placement?.fanInOf(hello.instance);
-    this.#sendMessage({ ...welcome, worker: this.id, nonce: this.#nonce, sharedMemory, fanIn });
+    this.#sendMessage({ ...welcome, worker: this.number, nonce: this.#nonce, sharedMemory, fanIn });
   }
 
   /** Sends the worker on to an aggregator. */

@@ -15,10 +15,11 @@ import type { CustomMetrics } from '../training/custom-metrics.ts';
 import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
-import type { Workforce } from '../start-compute.ts';
+import type { StartOptions, Workforce } from '../start-compute.ts';
 import { Dashboard } from '../dashboard/dashboard.ts';
 import type { DashboardAddress } from '../dashboard/dashboard-server.ts';
 import { adviceFor } from '../output/advice.ts';
+import { RunStatus } from '../output/run-status.ts';
 import { RunRecorder } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
@@ -105,19 +106,21 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
   let summary: Summary | undefined;
   let hasFailed = false;
   try {
-    const listener = await openPort(workforce, log);
+    const status = workforce.kind === 'network' ? new RunStatus(options.config, workforce) : undefined;
+    const listener = await openPort(workforce, { log, status });
     closers.unshift(() => listener?.close());
     const dashboard = options.dashboard && (await Dashboard.open(options.dashboard, log));
     closers.unshift(() => dashboard?.close());
     const run = await prepare(options);
     const directory = await openDirectory(run);
     closers.unshift(() => directory.close());
-    const open = await openRun({ ...run, directory, listener, dashboard, startedMs });
+    const open = await openRun({ ...run, directory, listener, status, dashboard, startedMs });
     closers.unshift(
       () => open.recorder.close(summary),
       () => options.logFile.close(),
     );
-    await open.recorder.openTrackers({ config: options.config, directory, resumed: open.start.resumed });
+    const { resumed } = open.start;
+    await open.recorder.openTrackers({ config: options.config, directory, resumed, status });
     const trained = await trainAndSave(open);
     summary = trained.summary;
     if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);
@@ -199,6 +202,8 @@ function bytesNeeded(prepared: PreparedRun): number {
 interface OpenParts {
   readonly directory: RunDirectory;
   readonly listener: Listener | undefined;
+  /** Told by the port, where workers come over the network. */
+  readonly status: RunStatus | undefined;
   readonly dashboard: Dashboard | undefined;
   /** `performance.now()` of the run's start. */
   readonly startedMs: number;
@@ -229,12 +234,13 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
   run.dashboard?.show(directory.path, stepsPerEpoch(prepared));
+  run.status?.show(directory.path, stepsPerEpoch(prepared));
   return { ...run, start, recorder };
 }
 
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
-  const { listener, options, prepared, recorder, start, state } = run;
+  const { listener, options, prepared, recorder, start, state, status } = run;
   const { config, log, observer, onStart, sharedMemory, signal, stop, workforce } = options;
   const { checkpointer, rollback } = start;
   const ending = { ...run, checkpointer, log };
@@ -248,7 +254,8 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
   let canResume = false;
   try {
     const name = `${config.name}-${randomBytes(4).toString('hex')}`;
-    const cluster = { run: name, workforce, sharedMemory, listener };
+    const onCluster: StartOptions['onCluster'] = (...watched) => status?.watch(...watched);
+    const cluster = { run: name, workforce, sharedMemory, listener, onCluster };
     compute = await startCompute({ ...cluster, prepared, state, log, signal, onEvent });
     const started = compute;
     run.dashboard?.watch(() => started.activity());

@@ -1,7 +1,8 @@
-// The newest value of each metric for Prometheus, which fetches `/metrics`. The page can have a server of
-// its own, or be part of another one through `respond`.
+// The newest value of each metric for Prometheus, which fetches `/metrics`: from a server of its own, or from
+// the port of a coordinator.
 import http from 'node:http';
 import { Gauge, Registry } from 'prom-client';
+import type { WorkerActivity } from '../training/compute.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 
 /** Settings of a `PrometheusLogger`. */
@@ -20,8 +21,20 @@ export class PrometheusLogger implements MetricLogger {
   }
 
   log({ _step, _runtime, _timestamp, ...values }: MetricRecord): void {
-    for (const [name, value] of Object.entries({ step: _step, runtimeSeconds: _runtime, ...values })) {
-      this.#gaugeOf(name).set(value);
+    this.set({ step: _step, runtimeSeconds: _runtime, ...values });
+  }
+
+  /** Replaces values by name. */
+  set(values: Readonly<Record<string, number>>): void {
+    for (const [name, value] of Object.entries(values)) this.#gaugeOf(name).set(value);
+  }
+
+  /** Replaces the counters of all workers. */
+  setWorkers(workers: readonly WorkerActivity[]): void {
+    for (const counter of WORKER_COUNTERS) {
+      const gauge = this.#gaugeOf(`worker/${counter}`, ['worker', 'name']);
+      gauge.reset();
+      for (const { worker, name, [counter]: value } of workers) gauge.set({ worker, name }, value);
     }
   }
 
@@ -29,10 +42,9 @@ export class PrometheusLogger implements MetricLogger {
     for (const record of records) this.log(record);
   }
 
-  /** Answers a request for the page. */
-  async respond(response: http.ServerResponse): Promise<void> {
-    const page = await this.#registry.metrics();
-    response.writeHead(200, { 'content-type': this.#registry.contentType }).end(page);
+  /** The page of all values, and its type. */
+  async page(): Promise<{ readonly text: string; readonly type: string }> {
+    return { text: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 
   /** Serves `/metrics` until `finish`; returns the port. @throws the system's error if it cannot listen. */
@@ -40,7 +52,10 @@ export class PrometheusLogger implements MetricLogger {
     const server = http.createServer({ requestTimeout: REQUEST_MS }, (request, response) => {
       if (request.url?.split('?')[0] !== '/metrics') response.writeHead(404).end('see /metrics\n');
       else if (request.method !== 'GET' && request.method !== 'HEAD') response.writeHead(405).end();
-      else this.respond(response).catch(() => response.destroy());
+      else
+        this.page()
+          .then(({ text, type }) => response.writeHead(200, { 'content-type': type }).end(text))
+          .catch(() => response.destroy());
     });
     server.maxConnections = MAX_CONNECTIONS;
     this.#server = server.unref();
@@ -59,15 +74,16 @@ export class PrometheusLogger implements MetricLogger {
     return Promise.resolve();
   }
 
-  #gaugeOf(metric: string): Gauge {
+  #gaugeOf(metric: string, labelNames: readonly string[] = []): Gauge {
     const known = this.#gauges.get(metric);
     if (known) return known;
     const name = `lockstep_${metric.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/\W/g, '_')}`;
-    const gauge = new Gauge({ name, help: `the newest ${metric}`, registers: [this.#registry] });
+    const gauge = new Gauge({ name, help: `the newest ${metric}`, labelNames, registers: [this.#registry] });
     this.#gauges.set(metric, gauge);
     return gauge;
   }
 }
 
+const WORKER_COUNTERS = ['tasks', 'shards', 'computeMs', 'bytesReceived', 'bytesSent', 'failures'] as const;
 const REQUEST_MS = 10_000;
 const MAX_CONNECTIONS = 32;

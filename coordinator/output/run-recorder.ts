@@ -124,9 +124,15 @@ export class RunRecorder implements TrainingObserver {
   }
 
   /** Opens the trackers that the user asked for, with the records of a run that resumes. */
-  async openTrackers(run: Pick<RunRecorderOptions, 'config' | 'directory' | 'resumed'>): Promise<void> {
+  async openTrackers({
+    status,
+    ...run
+  }: Pick<RunRecorderOptions, 'config' | 'directory' | 'resumed'> & {
+    readonly status?: MetricLogger | undefined;
+  }): Promise<void> {
     const records = (): Iterable<MetricRecord> => this.#metricsFile.records();
     const trackers = await openTrackers({ ...run, log: this.#log, records });
+    if (status) trackers.set('/status', status);
     this.#metrics = this.#logTo(trackers);
     if (run.resumed) this.#metrics.restartAll(records);
   }

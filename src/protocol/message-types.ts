@@ -47,6 +47,8 @@ export interface HelloMessage {
   /** Node.js version. */
   readonly node: string;
   readonly platform: string;
+  /** The name that its user has given it; its host's stands for it otherwise. */
+  readonly name?: string | undefined;
   /** Host and process id are for people: containers share both. */
   readonly host: string;
   readonly pid: number;

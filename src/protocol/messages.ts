@@ -48,7 +48,14 @@ import {
   text,
 } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
-import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_MEMBERS, MAX_REASON_LENGTH, MAX_URL_LENGTH } from './limits.ts';
+import {
+  MAX_BODY_BYTES,
+  MAX_HOST_LENGTH,
+  MAX_MEMBERS,
+  MAX_REASON_LENGTH,
+  MAX_URL_LENGTH,
+  MAX_WORKER_NAME_LENGTH,
+} from './limits.ts';
 import type { Extent } from './shared-file.ts';
 
 /**
@@ -197,6 +204,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       threads: integer(1, MAX_THREADS),
       node: text(64),
       platform: text(64),
+      name: optional(text(MAX_WORKER_NAME_LENGTH)),
       host: text(MAX_HOST_LENGTH),
       pid: count,
       instance: hex(64),

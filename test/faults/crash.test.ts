@@ -157,8 +157,8 @@ describe('an error', () => {
     const cwd = tableRun(RESUMABLE);
     const env = { LOCKSTEP_FAILPOINT: 'worker.beforeCompute@worker=1#5:uncaught' };
     const { exitCode, stderr } = await trainResumable(cwd, ['--workers', '2'], env);
-    expect(stderr).toMatch(/worker process \d: lockstep \S+ has a bug: Error: error made by failpoint/);
-    expect(stderr).toMatch(/worker process \d \(pid \d+\) ended: exit code 70; starting it again/);
+    expect(stderr).toMatch(/worker \d+: lockstep \S+ has a bug: Error: error made by failpoint/);
+    expect(stderr).toMatch(/worker \d+ \(pid \d+\) ended: exit code 70; starting it again/);
     expect(exitCode).toBe(0);
     await expectUndisturbed(cwd);
   });

@@ -90,7 +90,7 @@ describe('a banned local worker', () => {
       const run = { command: CliProcess.start(args, { cwd, env }), directory: path.join(cwd, 'run') };
       await expectUndisturbedEnd(run, values);
       expect(run.command.stderr).toMatch(
-        /worker process \d \(pid \d+\) ended: exit code 5; it is not started again/,
+        /worker \d+ \(pid \d+\) ended: exit code 5; it is not started again/,
       );
     },
   );

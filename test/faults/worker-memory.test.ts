@@ -20,8 +20,8 @@ const GROUP_MEBIBYTES = 450;
 /** V8 then leaves a full group to the kernel. */
 const LARGE_HEAP = '--max-old-space-size=4096';
 const SMALL_HEAP = '--max-old-space-size=128';
-const ABORTED = /worker process \d \(pid \d+\) ended: SIGABRT, out of memory; starting it again/;
-const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL, out of memory; starting it again/;
+const ABORTED = /worker \d+ \(pid \d+\) ended: SIGABRT, out of memory; starting it again/;
+const KILLED = /worker \d+ \(pid \d+\) ended: SIGKILL, out of memory; starting it again/;
 const NEEDS_MEMORY =
   /error\[E_SHARD_MEMORY\]: no worker has the memory to train shards? \d+(?: to \d+)? \(dataset rows \d+(?:, \d+)+\): the worker process ended for lack of memory/;
 

@@ -20,7 +20,7 @@ export const FAILPOINT_RUN: Partial<ConfigInput> = {
 };
 
 /** The notice of a worker process that died at its failpoint. */
-export const KILLED = /worker process \d \(pid \d+\) ended: SIGKILL; starting it again/;
+export const KILLED = /worker \d+ \(pid \d+\) ended: SIGKILL; starting it again/;
 
 /** Starts the run; `failpoint` applies to every process of it. */
 export function startFailing(failpoint: string, values = FAILPOINT_RUN): Run {

@@ -41,7 +41,7 @@ describe('a run whose workers fail', () => {
     const run = await startRun(2);
     process.kill(workerPids(run.directory).get(1) as number, 'SIGKILL');
     await expectUndisturbedEnd(run);
-    expect(run.command.stderr).toMatch(/worker process \d \(pid \d+\) ended: SIGKILL; starting it again/);
+    expect(run.command.stderr).toMatch(/worker \d+ \(pid \d+\) ended: SIGKILL; starting it again/);
     expect(readRosterEvents(run.directory)[2]).toBe('workerLeft 1');
   });
 

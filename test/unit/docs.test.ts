@@ -137,6 +137,7 @@ describe('docs/cli.md', () => {
       'train',
       'coordinator',
       'worker',
+      'status',
       'certs',
       'tune',
       'predict',

@@ -11,11 +11,13 @@ import type { Connection } from '../../../src/protocol/connection.ts';
 import { Instance } from '../../../src/protocol/instance.ts';
 import type { EvaluateMessage, TrainMessage, WelcomeMessage } from '../../../src/protocol/message-types.ts';
 import { CLOSE, ProtocolError } from '../../../src/protocol/protocol-error.ts';
+import { Screen } from '../../../src/screen.ts';
 import { taskSizes } from '../../../src/threads/team.ts';
 import { requireAgreement, requireLabels, requireTask } from '../../../worker/bounds.ts';
 
 import { TaskResults } from '../../../worker/task-results.ts';
 import type { Replica } from '../../../worker/replica.ts';
+import { WorkerProgress } from '../../../worker/progress.ts';
 import { runSession } from '../../../worker/session.ts';
 import type { SessionEnd } from '../../../worker/session.ts';
 import { WELCOME } from '../../helpers/protocol-messages.ts';
@@ -271,6 +273,7 @@ describe('a coordinator', () => {
       takesFiles: true,
       instance: new Instance(),
       log,
+      progress: new WorkerProgress(new Screen(), log),
     };
     void runSession(options, new AbortController().signal).then((ended) => (end = ended));
     await vi.advanceTimersByTimeAsync(29_999);

@@ -3,6 +3,7 @@ import { ClusterActivity } from '../../../../coordinator/cluster/activity.ts';
 
 const member = (id: number) => ({
   id,
+  number: id,
   name: `worker ${id}`,
   remoteAddress: '10.0.0.1',
   threads: 2,
@@ -20,7 +21,7 @@ test('the counters of a worker add up its tasks, bytes and failures, until it le
   activity.failed(1, 8);
   activity.received(2, 99);
   const counters = { tasks: 1, shards: 4, computeMs: 3, bytesReceived: 50, bytesSent: 1110, failures: 1 };
-  const { id: worker, remoteAddress: address, ...facts } = member(1);
+  const { id: _id, number: worker, remoteAddress: address, ...facts } = member(1);
   expect(activity.workers).toEqual([{ worker, address, ...facts, ...counters }]);
   activity.leave(1);
   expect(activity.workers).toEqual([]);

@@ -122,6 +122,7 @@ function createSession(weightsFile: SharedFile | undefined, placement?: Placemen
     placement,
     welcome: { type: 'welcome', ...welcome },
     banOf: () => undefined,
+    numberOf: () => 1,
     onReady: () => numReady++,
     onMembers: (_session, instances) => members.push(instances),
     onResult: (_session, _message, body) => results.push(body),
