@@ -114,7 +114,7 @@ describe('Ctrl-C', () => {
 
 /** Places where no caller awaits the error. */
 const UNAWAITED = {
-  'thrown while a message of a worker is handled': ['coordinator.receive@type=gradient@step=13#2:throw', '2'],
+  'thrown while a message of a worker is handled': ['coordinator.receive@type=gradient@step=13:throw', '2'],
   'that nothing catches in a run with workers': ['coordinator.afterStep@step=13:uncaught', '2'],
   'that nothing catches in a run without workers': ['coordinator.afterStep@step=13:uncaught', '0'],
 } as const;
