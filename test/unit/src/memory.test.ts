@@ -1,6 +1,7 @@
 // The layout of one linear memory.
 import { describe, expect, it } from 'vitest';
-import { instantiateKernels, loadKernelModule } from '../../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../src/kernels/load-kernels.ts';
 import { MEMORY_LIMIT_BYTES, Memory, formatBytes, isOutOfMemory } from '../../../src/memory.ts';
 
 describe('Memory', () => {

@@ -6,7 +6,8 @@ import { featureView } from '../../../../src/data/dataset/packed-dataset.ts';
 import { inverseTarget } from '../../../../src/data/dataset/transforms.ts';
 import type { LossKind } from '../../../../src/losses/registry.ts';
 import type { PredictInput } from '../../../../src/predict/samples.ts';
-import { TrainedModel } from '../../../../src/predict/trained-model.ts';
+import { loadModel } from '../../../../src/predict/load-model.ts';
+import type { TrainedModel } from '../../../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 
 const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
@@ -55,7 +56,7 @@ function saveTable(
 
 async function loadAndWarn(run: SavedRun): Promise<{ model: TrainedModel; warnings: string[] }> {
   const warnings: string[] = [];
-  const model = await TrainedModel.load(run.directory, { warn: (message) => warnings.push(message) });
+  const model = await loadModel(run.directory, { warn: (message) => warnings.push(message) });
   return { model, warnings };
 }
 
