@@ -49,6 +49,8 @@ const MAX_DIMENSIONS = 8;
 export const MAX_SAFETENSORS_BYTES = LENGTH_BYTES + MAX_HEADER_BYTES + 2 ** 32;
 /** The count of batches that a norm of PyTorch's has seen, in int64: only a norm without momentum uses it. */
 const BATCH_COUNTER = /(^|\.)num_batches_tracked$/;
+/** The first byte of a page that a web server gives instead of a file. */
+const LESS_THAN = 0x3c;
 /** The first bytes of a zip archive: as a length they would be 64 MiB. */
 const ZIP_MAGIC = 0x04034b50;
 
@@ -119,6 +121,11 @@ export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFi
   if (view.getUint32(0, true) === ZIP_MAGIC) {
     throw refuse('a zip archive, as torch.save writes it, and no safetensors file', SAVE_AS_SAFETENSORS);
   }
+  if (file[0] === LESS_THAN && headerLength > MAX_HEADER_BYTES)
+    throw refuse(
+      'a page of HTML or XML, and no safetensors file',
+      'download the file itself, not a page about it',
+    );
   if (headerLength > MAX_HEADER_BYTES)
     throw refuse(`header of ${headerLength} bytes; at most ${MAX_HEADER_BYTES}`);
   const dataStart = LENGTH_BYTES + headerLength;

@@ -5,7 +5,7 @@ import type { DataConfig } from '../config/schema.ts';
 import { flattenNumbers, refuseInfinite } from '../data/array/numbers.ts';
 import type { Numbers } from '../data/array/numbers.ts';
 import { encodeArray } from '../data/array/numbers.ts';
-import { widthOf } from '../data/dataset/transforms.ts';
+import { nameIndex, widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { findColumnProblems } from '../data/table/column-problems.ts';
 import type { CellProblem } from '../data/table/column-problems.ts';
@@ -100,8 +100,19 @@ function problemError([first]: readonly CellProblem[]): Error {
   return dataError(code, `row ${cell.line}: ${message}`, { help });
 }
 
-/** Input of a model: rows by column name or as lists of numbers, or the values of all samples in one list. */
-export type PredictInput = readonly Row[] | readonly ArrayLike<number>[] | Uint8Array | Float32Array;
+/** An image as a canvas has it, `ImageData`: red, green, blue and alpha, pixel by pixel. */
+export interface Pixels {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Input of a model: rows by column name or as lists of numbers, images, or the values of all samples in
+ * one list.
+ */
+export type PredictInput =
+  readonly Row[] | readonly ArrayLike<number>[] | readonly Pixels[] | Uint8Array | Float32Array;
 
 /**
  * Encodes samples, bytes or numbers, all in one list or, where training had arrays, row by row.
@@ -110,6 +121,7 @@ export type PredictInput = readonly Row[] | readonly ArrayLike<number>[] | Uint8
  * float32
  */
 export function encodeSamples(input: PredictInput, fitted: FittedFeature): Float32Array | Uint8Array {
+  if (fitted.kind === 'pixels' && Array.isArray(input)) return channelsFirst(input, fitted.shape);
   if (fitted.kind !== 'array') return takeValues(input);
   if (Array.isArray(input) && input.some(isRow)) {
     throw dataError('E_DATA_FORMAT', 'the model takes arrays, not rows by column name', {
@@ -126,6 +138,36 @@ export function encodeSamples(input: PredictInput, fitted: FittedFeature): Float
   const encoded = new Float32Array(values.length);
   encodeArray({ name: 'samples', features: values }, fitted, encoded);
   return encoded;
+}
+
+/** The bytes of images, channels first. Alpha is left out, as in training. */
+function channelsFirst(images: readonly Pixels[], shape: readonly number[]): Uint8Array {
+  const [width = 0, height = 0, channels = 1] = shape.toReversed();
+  const area = width * height;
+  const bytes = new Uint8Array(images.length * channels * area);
+  for (const [index, image] of images.entries()) {
+    const { data } = image ?? {};
+    const isImage = data instanceof Uint8ClampedArray || data instanceof Uint8Array;
+    if (!isImage || image.width !== width || image.height !== height || data.length !== 4 * area) {
+      const found = isImage
+        ? `${image.width}x${image.height}, ${countOf(data.length, 'byte')}`
+        : quoteValue(image);
+      const message = `image ${index}: expected ImageData of ${width}x${height} pixels, got ${found}`;
+      throw dataError('E_DATA_SHAPE', message, { help: 'draw it on a canvas of that size' });
+    }
+    for (let at = 0; at < area; at++) {
+      const [red, green, blue] = [data[4 * at], data[4 * at + 1], data[4 * at + 2]];
+      if (channels === 1 && (red !== green || red !== blue)) {
+        const place = `pixel ${nameIndex([height, width], at)} is ${red}, ${green}, ${blue}`;
+        throw dataError('E_DATA_SHAPE', `image ${index}: ${place}; the model takes grey`, {
+          help: 'turn colours into grey as your training images were',
+        });
+      }
+      for (let channel = 0; channel < channels; channel++)
+        bytes[(index * channels + channel) * area + at] = data[4 * at + channel] as number;
+    }
+  }
+  return bytes;
 }
 
 function isRow(row: unknown): boolean {

@@ -81,7 +81,7 @@ export function refuseInfinite(values: Flat['values'], shape: Shape, name: strin
 }
 
 /** `row 3 at [0,1]`: the place of a value among rows of that shape. */
-export function namePlace(at: number, shape: Shape): string {
+function namePlace(at: number, shape: Shape): string {
   const width = sizeOf(shape);
   const place = width === 1 ? '' : ` at ${nameIndex(shape, at % width)}`;
   return `row ${Math.floor(at / width)}${place}`;

@@ -224,7 +224,7 @@ export async function throwCellProblems(
 }
 
 /** Warns about cells that are not wrong but probably not meant. */
-export function warnAboutColumns(
+function warnAboutColumns(
   columns: readonly ColumnBuilder[],
   files: readonly TableFile[],
   { format, warn }: { readonly format: CellRules; readonly warn: (message: string) => void },
