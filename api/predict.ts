@@ -86,7 +86,6 @@ export async function loadModel(
   checkOptions(argumentsSchema, { source }, 'arguments of loadModel');
   checkOptions(optionsSchema, options, 'options of loadModel');
   const { kernels, signal, warn = (message) => console.warn(message) } = options;
-  signal?.throwIfAborted();
   requireSimd(HOST, 'use Chrome 110, Firefox 115, Safari 16.4 or newer');
   const saved = await (isAddress(source) ? fetchModel(addressOf(source), signal) : decodeFiles(source));
   const module = await loadKernels(kernels, saved.description.numerics, signal);
@@ -95,25 +94,33 @@ export async function loadModel(
 
 function decodeFiles(given: ModelFiles): ReturnType<typeof decodeModel> {
   const text = given[DESCRIPTION_FILE];
-  const description = text && parseDescription(text, DESCRIPTION_FILE);
-  return decodeModel({ directory: '', file: WEIGHTS_FILE, bytes: given[WEIGHTS_FILE], description, sha256 });
+  const file = DESCRIPTION_FILE;
+  const described = text && { file, description: parseDescription(text, file) };
+  return decodeModel({ directory: '', file: WEIGHTS_FILE, bytes: given[WEIGHTS_FILE], described, sha256 });
 }
 
 async function fetchModel(address: URL, signal: AbortSignal | undefined): ReturnType<typeof decodeModel> {
+  const fail = (message: string): LockstepError =>
+    modelError(
+      'E_MODEL_NOT_FOUND',
+      message,
+      'name the folder with config.json and model.safetensors; another server must allow this page (CORS)',
+    );
   const isFile = address.pathname.endsWith('.safetensors');
-  const nameOf = (name: string): URL => {
+  const placeOf = (name: string): URL => {
     const url = new URL(address);
     url.pathname += `${url.pathname.endsWith('/') ? '' : '/'}${name}`;
     return url;
   };
-  let description;
+  let described;
   if (!isFile) {
-    const url = nameOf(DESCRIPTION_FILE);
-    description = parseDescription(await fetchBytes(url, MAX_DESCRIPTION_BYTES, signal), url.href);
+    const url = placeOf(DESCRIPTION_FILE);
+    const text = await fetchBytes(url, { maxBytes: MAX_DESCRIPTION_BYTES, signal, fail });
+    described = { file: url.href, description: parseDescription(text, url.href) };
   }
-  const url = isFile ? address : nameOf(WEIGHTS_FILE);
-  const bytes = await fetchBytes(url, MAX_SAFETENSORS_BYTES, signal);
-  return decodeModel({ directory: address.href, file: url.href, bytes, description, sha256 });
+  const url = isFile ? address : placeOf(WEIGHTS_FILE);
+  const bytes = await fetchBytes(url, { maxBytes: MAX_SAFETENSORS_BYTES, signal, fail });
+  return decodeModel({ directory: address.href, file: url.href, bytes, described, sha256 });
 }
 
 /** An address in a page may be relative to it. */
@@ -125,21 +132,23 @@ function addressOf(source: string | URL): URL {
   }
 }
 
-/** @throws LockstepError where there is no answer, or not the file; the reason of a signal that was given */
+interface FetchRequest {
+  readonly maxBytes: number;
+  readonly signal: AbortSignal | undefined;
+  /** Makes an error of a message. */
+  readonly fail: (message: string) => LockstepError;
+}
+
+/** @throws LockstepError where the file does not come; the reason of the signal where that ends it */
 async function fetchBytes(
   url: URL,
-  maxBytes: number,
-  signal: AbortSignal | undefined,
+  { maxBytes, signal, fail }: FetchRequest,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  signal?.throwIfAborted();
   const stop = new AbortController();
   const forward = (): void => stop.abort(signal?.reason);
   signal?.addEventListener('abort', forward);
-  const refuse = (why: string): LockstepError =>
-    modelError(
-      'E_MODEL_NOT_FOUND',
-      `cannot fetch ${url.href}: ${why}`,
-      'name the folder with config.json and model.safetensors; another server must allow this page (CORS)',
-    );
+  const refuse = (why: string): LockstepError => fail(`cannot fetch ${url.href}: ${why}`);
   const stalled = refuse(`no bytes for ${STALL_MS / 1000} seconds`);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const awaitBytes = <Result>(promise: Promise<Result>): Promise<Result> => {
@@ -176,21 +185,22 @@ async function loadKernels(
   signal: AbortSignal | undefined,
 ): Promise<WebAssembly.Module> {
   if (given instanceof WebAssembly.Module) return given;
-  const bytes = isBytes(given)
-    ? new Uint8Array(given)
-    : await fetchBytes(
-        given === undefined ? kernelsBeside(numerics) : addressOf(given),
-        MAX_KERNEL_BYTES,
-        signal,
-      );
-  if ((await sha256(bytes)) !== KERNELS_SHA256[numerics]) {
-    throw new LockstepError({
+  const fail = (message: string): LockstepError =>
+    new LockstepError({
       category: 'failure',
       code: 'E_KERNELS',
-      message: `the kernels are not the ${numerics} ones of this version`,
-      help: `take kernels-${numerics}.wasm from the package that this module is from`,
+      message,
+      help: `take kernels-${numerics}.wasm from the package that this module is from; the option kernels names it`,
     });
-  }
+  const bytes = isBytes(given)
+    ? new Uint8Array(given)
+    : await fetchBytes(given === undefined ? kernelsBeside(numerics) : addressOf(given), {
+        maxBytes: MAX_KERNEL_BYTES,
+        signal,
+        fail,
+      });
+  if ((await sha256(bytes)) !== KERNELS_SHA256[numerics])
+    throw fail(`the kernels are not the ${numerics} ones of this version`);
   if (numerics === 'fused' && !WebAssembly.validate(bytes))
     throw noRelaxedSimd(HOST, 'train with numerics: strict, or use Chrome 114 or newer');
   return WebAssembly.compile(bytes);

@@ -59,10 +59,10 @@ export async function readModel(place: string): Promise<SavedModel> {
   const directory = isFile ? path.dirname(absolute) : await findModel(absolute);
   const file = isFile ? absolute : path.join(directory, WEIGHTS_FILE);
   // First of all: it is small, and tells whether the directory is one of ours.
-  const description = isFile ? undefined : await readDescription(path.join(directory, DESCRIPTION_FILE));
+  const described = isFile ? undefined : await readDescription(path.join(directory, DESCRIPTION_FILE));
   const bytes = await readFile(file, MAX_SAFETENSORS_BYTES);
   const sha256 = (weights: Uint8Array): string => createHash('sha256').update(weights).digest('hex');
-  return decodeModel({ directory, file, bytes, description, sha256 });
+  return decodeModel({ directory, file, bytes, described, sha256 });
 }
 
 async function findModel(directory: string): Promise<string> {
@@ -100,6 +100,6 @@ async function readFile(file: string, maxBytes: number): Promise<Uint8Array> {
   }
 }
 
-async function readDescription(file: string): Promise<ModelDescription> {
-  return parseDescription(await readFile(file, MAX_DESCRIPTION_BYTES), file);
+async function readDescription(file: string): Promise<{ file: string; description: ModelDescription }> {
+  return { file, description: parseDescription(await readFile(file, MAX_DESCRIPTION_BYTES), file) };
 }

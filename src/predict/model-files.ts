@@ -173,8 +173,8 @@ interface ModelContent {
   /** The name by which errors call the file of weights. */
   readonly file: string;
   readonly bytes: Uint8Array;
-  /** The content of `config.json`; undefined where the file of weights holds the description too. */
-  readonly description: ModelDescription | undefined;
+  /** The description in a file of its own; undefined where that of the weights holds it too. */
+  readonly described: { readonly file: string; readonly description: ModelDescription } | undefined;
   /** Hashes bytes, to hexadecimal digits. */
   readonly sha256: (bytes: Uint8Array<ArrayBuffer>) => string | Promise<string>;
 }
@@ -183,9 +183,9 @@ interface ModelContent {
 export async function decodeModel(content: ModelContent): Promise<SavedModel> {
   const { directory, file } = content;
   const decoded = decodeSafetensors(content.bytes, file);
-  const description = content.description ?? descriptionInside(decoded, file);
-  const describing = content.description ? `${directory}/${DESCRIPTION_FILE}` : file;
-  const model = resolveSaved(description, describing);
+  const described = content.described ?? { file, description: descriptionInside(decoded, file) };
+  const { description } = described;
+  const model = resolveSaved(description, described.file);
   const weights = flatten(model, decoded, file);
   const sha256 = await content.sha256(new Uint8Array(weights.buffer));
   if (sha256 !== description.weightsSha256) {

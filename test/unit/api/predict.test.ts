@@ -252,9 +252,18 @@ describe('loading a model without Node.js', () => {
     for (const other of others) {
       expect(await errorOf(() => loadModel(files, { kernels: other }))).toBe(
         'error[E_KERNELS]: the kernels are not the strict ones of this version\n' +
-          '  help: take kernels-strict.wasm from the package that this module is from',
+          '  help: take kernels-strict.wasm from the package that this module is from; the option kernels names it',
       );
     }
+  });
+
+  it('kernels that are not where they should be are named', async () => {
+    const { folder, files } = await saveModel();
+    const address = await serveFiles(folder);
+    expect(await errorOf(() => loadModel(files, { kernels: `${address}kernels.wasm` }))).toBe(
+      `error[E_KERNELS]: cannot fetch ${address}kernels.wasm: the server says 404 Not Found\n` +
+        '  help: take kernels-strict.wasm from the package that this module is from; the option kernels names it',
+    );
   });
 
   it('options that are unknown or of another type are refused', async () => {
