@@ -1,6 +1,6 @@
 // Builds dist/, each part only when a source is newer: the kernels from assembly/, strict and fused;
-// JavaScript and declarations, what runs in a browser as one file, and the config's schema for editors. A program rather than a line of
-// shell, so that `npm install` works on every platform.
+// JavaScript and declarations, the entry for browsers as one file, and the config's schema for editors. A
+// program rather than a line of shell, so that `npm install` works on every platform.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
@@ -72,7 +72,9 @@ async function bundle() {
   });
   const { output } = await build.generate({ minify: true });
   const [{ code, moduleIds }] = output;
-  const packages = moduleIds.map((id) => /^.*\/node_modules\/[^/]+/.exec(id.replaceAll('\\', '/'))?.[0]);
+  const packages = moduleIds.map(
+    (id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id.replaceAll('\\', '/'))?.[0],
+  );
   const licences = [...new Set(packages)].filter(Boolean).map((folder) => {
     const file = fs.readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
     return `${path.basename(folder)}\n\n${fs.readFileSync(path.join(folder, file), 'utf8')}`;
