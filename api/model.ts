@@ -1,30 +1,23 @@
-// A trained model in a program: loaded to predict, or measured again.
+// A trained model in a program, measured again.
 import path from 'node:path';
 import { z } from 'zod';
-import { resolveSource, type DataSource } from '../src/config/data-sources.ts';
+import { resolveSource } from '../src/config/resolve-paths.ts';
+import type { DataSource } from '../src/config/data-sources.ts';
 import {
   checkOptions,
   functionOption,
   metricsOption,
   pathArgument,
   pathOption,
-} from '../src/config/validate.ts';
+} from '../src/config/options.ts';
 import { dataSchema } from '../src/config/schema.ts';
 import { takeRows, type RowSet } from '../src/data/table/row-set.ts';
 import { isSamples, takeSamples, type ArraySet, type Samples } from '../src/data/array/arrays.ts';
 import type { SplitMetrics } from '../src/metrics/definitions.ts';
-import { TrainedModel, type LoadModelOptions } from '../src/predict/trained-model.ts';
+import { TrainedModel } from '../src/predict/trained-model.ts';
 import type { CustomMetrics } from '../coordinator/training/custom-metrics.ts';
 import { gather, isRows, type Rows, type Waiting } from './waiting.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
-
-/**
- * Loads the model in the directory of a run, or in its `model` directory.
- * @throws LockstepError (category `checkpoint`) if it is missing, damaged or not from Lockstep.
- */
-export function loadModel(directory: string, options: LoadModelOptions = {}): Promise<TrainedModel> {
-  return TrainedModel.load(directory, options);
-}
 
 /** Samples to measure on, and the receiver of warnings. */
 export interface EvaluateOptions {

@@ -3,15 +3,10 @@
 // one beside a run's results says what it was trained on.
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { resolveConfigPaths } from '../src/config/data-sources.ts';
+import { resolveConfigPaths } from '../src/config/resolve-paths.ts';
 import type { DataSource } from '../src/config/data-sources.ts';
-import {
-  checkConfig,
-  checkOptions,
-  functionOption,
-  metricsOption,
-  pathOption,
-} from '../src/config/validate.ts';
+import { checkConfig } from '../src/config/validate.ts';
+import { checkOptions, functionOption, metricsOption, pathOption } from '../src/config/options.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
 import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';

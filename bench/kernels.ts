@@ -5,7 +5,8 @@
 import os from 'node:os';
 import { printText, printJson } from '../coordinator/output/results.ts';
 import type { KernelWidth } from '../src/kernels/kernel-width.ts';
-import { instantiateKernels, loadFusedModule, loadKernelModule } from '../src/kernels/kernels.ts';
+import { instantiateKernels } from '../src/kernels/kernels.ts';
+import { loadFusedModule, loadKernelModule } from '../src/kernels/load-kernels.ts';
 import type { Kernels } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import {

@@ -8,8 +8,8 @@ import { writeFileDurably } from '../src/durable-write.ts';
 import { Screen } from '../src/screen.ts';
 import { countOf } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { nameInTrace, readTrace, startTrace } from '../src/trace.ts';
-import type { TraceEvent } from '../src/trace.ts';
+import { nameInTrace, readTrace, startTrace } from '../src/trace-file.ts';
+import type { TraceEvent } from '../src/trace-file.ts';
 import { newTable } from './report.ts';
 import { Contestant, preparerOf } from './scale.ts';
 

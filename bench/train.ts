@@ -7,7 +7,7 @@ import { printText, printJson } from '../coordinator/output/results.ts';
 import { median } from '../coordinator/training/measure-threads.ts';
 import { makeDirectory, writeFileDurably } from '../src/durable-write.ts';
 import { stringifyRecord } from '../src/json.ts';
-import { loadKernelModule } from '../src/kernels/kernels.ts';
+import { loadKernelModule } from '../src/kernels/load-kernels.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { Screen } from '../src/screen.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';

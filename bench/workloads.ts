@@ -12,12 +12,12 @@ import type { Config } from '../src/config/schema.ts';
 import { validateConfig } from '../src/config/validate.ts';
 import {
   blobByteLength,
-  hashDataset,
   targetsByteOffset,
   totalSampleWeight,
   type PackedDataset,
   type RowLayout,
 } from '../src/data/dataset/packed-dataset.ts';
+import { hashDataset } from '../src/data/dataset/hash-dataset.ts';
 import { LockstepError } from '../src/errors.ts';
 import { createLogger } from '../src/log.ts';
 import { hostMath } from '../src/kernels/host-math.ts';
@@ -26,7 +26,8 @@ import { planEngine } from '../src/engine/plan.ts';
 import { sizeOf } from '../src/shape.ts';
 import type { Shape } from '../src/shape.ts';
 import type { LayerInput } from '../src/layers/registry.ts';
-import { instantiateKernels, loadKernelModule } from '../src/kernels/kernels.ts';
+import { instantiateKernels } from '../src/kernels/kernels.ts';
+import { loadKernelModule } from '../src/kernels/load-kernels.ts';
 import type { Numerics } from '../src/kernels/kernels.ts';
 import { Memory } from '../src/memory.ts';
 import { generateToken } from '../src/protocol/token.ts';

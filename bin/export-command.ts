@@ -7,10 +7,10 @@ import type { InputLayout } from '../src/export/onnx-features.ts';
 import {
   DESCRIPTION_FILE,
   encodeModelFile,
-  readModel,
   WEIGHTS_FILE,
   type SavedModel,
 } from '../src/predict/model-files.ts';
+import { readModel } from '../src/predict/load-model.ts';
 import { readRunMetrics } from '../src/predict/run-metrics.ts';
 import { cannotWrite } from '../coordinator/output/results.ts';
 import { isSameFile } from './model-command.ts';

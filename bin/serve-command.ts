@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { LockstepError } from '../src/errors.ts';
 import { readRunMetrics } from '../src/predict/run-metrics.ts';
-import { TrainedModel } from '../src/predict/trained-model.ts';
+import { loadModel } from '../src/predict/load-model.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { startServer } from '../src/serve/server.ts';
@@ -28,7 +28,7 @@ export async function serve(run: string, { port, host, tokenFile }: ServeArgumen
     });
   }
   let warnings: string[] = [];
-  const model = await TrainedModel.load(run, { warn: (message) => warnings.push(message) });
+  const model = await loadModel(run, { warn: (message) => warnings.push(message) });
   const server = await startServer({
     model,
     metrics: await readRunMetrics(model),

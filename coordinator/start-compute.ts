@@ -6,7 +6,7 @@ import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
-import { reportWidth } from '../src/kernels/kernels.ts';
+import { reportWidth } from '../src/kernels/load-kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf } from '../src/printable.ts';

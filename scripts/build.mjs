@@ -1,7 +1,8 @@
 // Builds dist/, each part only when a source is newer: the kernels from assembly/, strict and fused;
-// JavaScript and declarations, and the config's schema for editors. A program rather than a line of
-// shell, so that `npm install` works on every platform.
+// JavaScript and declarations, the entry for browsers as one file, and the config's schema for editors. A
+// program rather than a line of shell, so that `npm install` works on every platform.
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +25,8 @@ const TYPESCRIPT_SOURCES = [
 const PAGE = 'coordinator/dashboard/page';
 /** The fonts of plots as PNG, copied: the package they come from is ten times as large. */
 const FONTS = ['ttf/DejaVuSans.ttf', 'ttf/DejaVuSans-Bold.ttf', 'LICENSE'];
+/** The entry for browsers. */
+const BROWSER_ENTRY = 'dist/api/predict.js';
 /** Made last, so that its time is that of all. */
 const SCHEMA = 'config.schema.json';
 
@@ -49,6 +52,37 @@ function isStale(product, sources) {
   return newestChange(path.join('dist', product)) < Math.max(...sources.map(newestChange));
 }
 
+/** Makes the browser's entry one file, with the licences of what it then holds. */
+async function bundle() {
+  const { rolldown } = await import('rolldown');
+  const sha256 = (target) =>
+    createHash('sha256')
+      .update(fs.readFileSync(path.join(root, `dist/kernels-${target}.wasm`)))
+      .digest('hex');
+  const hashes = Object.fromEntries(KERNEL_TARGETS.map((target) => [target, sha256(target)]));
+  const build = await rolldown({
+    cwd: root,
+    input: BROWSER_ENTRY,
+    platform: 'browser',
+    transform: { define: { KERNELS_SHA256: JSON.stringify(hashes) } },
+    // One is that a module of Node.js is imported, which a browser has not.
+    onLog: (_level, { message }) => {
+      throw new Error(message);
+    },
+  });
+  const { output } = await build.generate({ minify: true });
+  const [{ code, moduleIds }] = output;
+  const packages = moduleIds.map(
+    (id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id.replaceAll('\\', '/'))?.[0],
+  );
+  const licences = [...new Set(packages)].filter(Boolean).map((folder) => {
+    const file = fs.readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
+    return `${path.basename(folder)}\n\n${fs.readFileSync(path.join(folder, file), 'utf8')}`;
+  });
+  fs.writeFileSync(path.join(root, BROWSER_ENTRY), `${code}/*!\n${licences.join('\n')}*/\n`);
+  fs.rmSync(path.join(root, `${BROWSER_ENTRY}.map`));
+}
+
 for (const target of KERNEL_TARGETS) {
   if (!isStale(`kernels-${target}.wasm`, KERNEL_SOURCES)) continue;
   run('assemblyscript/bin/asc.js', 'assembly/index.ts', '--target', target);
@@ -67,6 +101,7 @@ if (!process.argv.includes('--kernels-only') && isStale(SCHEMA, TYPESCRIPT_SOURC
     fs.copyFileSync(path.join(root, 'node_modules/dejavu-fonts-ttf', name), copy);
   }
   fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
+  await bundle();
   const { configSchema } = await import('../dist/src/config/schema.js');
   const jsonSchema = z.toJSONSchema(configSchema, { io: 'input' });
   const schema = path.join(root, 'dist', SCHEMA);

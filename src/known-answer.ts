@@ -4,17 +4,13 @@
 // in the coordinator alone, so no two machines need to agree on them; Adam is here because it holds the
 // weights.
 import { createHash } from 'node:crypto';
-import {
-  blobByteLength,
-  hashDataset,
-  targetsByteOffset,
-  sampleWeightView,
-} from './data/dataset/packed-dataset.ts';
+import { blobByteLength, targetsByteOffset, sampleWeightView } from './data/dataset/packed-dataset.ts';
+import { hashDataset } from './data/dataset/hash-dataset.ts';
 import type { PackedDataset, RowLayout } from './data/dataset/packed-dataset.ts';
 import { ACTIVATIONS } from './layers/activation.ts';
 import { layerSchema } from './layers/registry.ts';
 import type { LayerInput } from './layers/registry.ts';
-import { loadFusedModule, loadKernelModule } from './kernels/kernels.ts';
+import { loadFusedModule, loadKernelModule } from './kernels/load-kernels.ts';
 import type { KernelModule, Numerics } from './kernels/kernels.ts';
 import type { Memory } from './memory.ts';
 import { resolveModel } from './model/model.ts';

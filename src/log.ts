@@ -4,7 +4,8 @@
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import { LineFile } from './line-file.ts';
-import { indentFurther, printable, wrapLines } from './printable.ts';
+import { indentFurther, printable } from './printable.ts';
+import { wrapLines } from './screen.ts';
 import { Screen } from './screen.ts';
 
 /** A structured logger; `logger.child({ worker: 3 })` adds fields to every line. */

@@ -23,7 +23,7 @@ export class Memory {
 
   /** Wraps `wasm`, which another thread has laid out, or makes a memory of its own. */
   constructor(wasm?: WebAssembly.Memory) {
-    this.wasm = wasm ?? new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
+    this.wasm = wasm ?? reserveMemory();
     if (!wasm) Atomics.store(this.#topWord(), TOP_INDEX, FIRST_REGION / ALIGNMENT);
   }
 
@@ -79,6 +79,20 @@ export class Memory {
       }
     }
     return true;
+  }
+}
+
+/** Reserves addresses alone, of which a browser or a limit of the process may leave too few. */
+function reserveMemory(): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
+  } catch (error) {
+    throw new LockstepError({
+      category: 'failure',
+      code: 'E_MEMORY',
+      message: `out of memory: the 4 GiB of addresses that WebAssembly takes are not there (${(error as Error).message})`,
+      help: 'close other pages or programs, or raise the limit of the address space (ulimit -v)',
+    });
   }
 }
 

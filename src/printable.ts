@@ -1,7 +1,6 @@
 // Text for people. That of others on its way to a terminal: names of columns, files and workers, what
 // peers and services say; a control character in it could recolour, hide or overwrite what we say, or send
 // keys to the shell. And numbers and durations in words and digits.
-import { stripVTControlCharacters } from 'node:util';
 
 /**
  * Controls, and what is invisible or reorders the line: escape and its kin, bidirectional marks,
@@ -102,33 +101,4 @@ export function fitLine(parts: readonly LinePart[], width: number): string {
     const short = kept.map(({ text, short = text }) => short).join('  ');
     if ((short.length <= width && left >= numFirst) || left === order.length) return short;
   }
-}
-
-/**
- * Breaks lines that are longer than the width at spaces, and indents what follows by four. A word
- * that is longer than a line stays whole; styles take no room.
- */
-export function wrapLines(text: string, width: number): string {
-  return text
-    .split('\n')
-    .map((line) => (lengthOf(line) > width ? wrapLine(line, width) : line))
-    .join('\n');
-}
-
-function wrapLine(line: string, width: number): string {
-  const lines: string[] = [];
-  const [first = '', ...words] = line.split(' ');
-  let current = first;
-  for (const word of words) {
-    const longer = `${current} ${word}`;
-    if (lengthOf(longer) > width && current.trim() !== '') {
-      lines.push(current);
-      current = `    ${word}`;
-    } else current = longer;
-  }
-  return [...lines, current].join('\n');
-}
-
-function lengthOf(line: string): number {
-  return stripVTControlCharacters(line).length;
 }

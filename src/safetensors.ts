@@ -49,6 +49,8 @@ const MAX_DIMENSIONS = 8;
 export const MAX_SAFETENSORS_BYTES = LENGTH_BYTES + MAX_HEADER_BYTES + 2 ** 32;
 /** The count of batches that a norm of PyTorch's has seen, in int64: only a norm without momentum uses it. */
 const BATCH_COUNTER = /(^|\.)num_batches_tracked$/;
+/** The first byte of a page that a web server gives instead of a file. */
+const LESS_THAN = 0x3c;
 /** The first bytes of a zip archive: as a length they would be 64 MiB. */
 const ZIP_MAGIC = 0x04034b50;
 
@@ -62,7 +64,7 @@ export function encodeSafetensors(
 ): Uint8Array {
   const header = encodeHeader(tensors, metadata);
   const numDataBytes = tensors.reduce((sum, { values }) => sum + values.byteLength, 0);
-  const file = Buffer.alloc(header.byteLength + numDataBytes);
+  const file = new Uint8Array(header.byteLength + numDataBytes);
   file.set(header);
   copyTensors(tensors, file.subarray(header.byteLength));
   return file;
@@ -86,11 +88,11 @@ export function encodeHeader(
     const place = { dtype: 'F32', shape, data_offsets: [start, end] };
     entries.push(`${JSON.stringify(name)}:${JSON.stringify(place)}`);
   }
-  const text = Buffer.from(`{${entries.join(',')}}`);
+  const text = new TextEncoder().encode(`{${entries.join(',')}}`);
   // Padded with spaces to 8 bytes, so that readers can map the tensors in place.
   const numSpaces = (8 - (text.length % 8)) % 8;
-  const header = Buffer.alloc(LENGTH_BYTES + text.length + numSpaces, ' ');
-  header.writeBigUInt64LE(BigInt(text.length + numSpaces), 0);
+  const header = new Uint8Array(LENGTH_BYTES + text.length + numSpaces).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(text.length + numSpaces), true);
   header.set(text, LENGTH_BYTES);
   return header;
 }
@@ -119,6 +121,11 @@ export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFi
   if (view.getUint32(0, true) === ZIP_MAGIC) {
     throw refuse('a zip archive, as torch.save writes it, and no safetensors file', SAVE_AS_SAFETENSORS);
   }
+  if (file[0] === LESS_THAN && headerLength > MAX_HEADER_BYTES)
+    throw refuse(
+      'a page of HTML or XML, and no safetensors file',
+      'download the file itself, not a page about it',
+    );
   if (headerLength > MAX_HEADER_BYTES)
     throw refuse(`header of ${headerLength} bytes; at most ${MAX_HEADER_BYTES}`);
   const dataStart = LENGTH_BYTES + headerLength;
@@ -129,7 +136,7 @@ export function decodeSafetensors(file: Uint8Array, path: string): SafetensorsFi
   const { places, metadata } = decodeHeader(file.subarray(LENGTH_BYTES, dataStart), data.byteLength, path);
   const tensors = new Map<string, NamedTensor>();
   for (const [name, { shape, start, end }] of places) {
-    // Copied byte by byte: the data may be unaligned, and a Buffer's own slice() would not copy.
+    // Copied byte by byte: the data may be unaligned, and a Buffer's slice() would not copy.
     const values = new Float32Array((end - start) / 4);
     new Uint8Array(values.buffer).set(data.subarray(start, end));
     tensors.set(name, { shape, values });

@@ -1,5 +1,6 @@
 // What people watch: stderr, with a progress bar below the lines. The log is in log.ts, whose library
 // `lockstep --version` need not load.
+import { stripVTControlCharacters } from 'node:util';
 import { printable } from './printable.ts';
 
 /** The destination of text for people: `process.stderr`, or a stand-in. */
@@ -87,4 +88,33 @@ export class Screen {
 function survivingStderr(): TextStream {
   if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
   return process.stderr;
+}
+
+/**
+ * Breaks lines that are longer than the width at spaces, and indents what follows by four. A word
+ * that is longer than a line stays whole; styles take no room.
+ */
+export function wrapLines(text: string, width: number): string {
+  return text
+    .split('\n')
+    .map((line) => (lengthOf(line) > width ? wrapLine(line, width) : line))
+    .join('\n');
+}
+
+function wrapLine(line: string, width: number): string {
+  const lines: string[] = [];
+  const [first = '', ...words] = line.split(' ');
+  let current = first;
+  for (const word of words) {
+    const longer = `${current} ${word}`;
+    if (lengthOf(longer) > width && current.trim() !== '') {
+      lines.push(current);
+      current = `    ${word}`;
+    } else current = longer;
+  }
+  return [...lines, current].join('\n');
+}
+
+function lengthOf(line: string): number {
+  return stripVTControlCharacters(line).length;
 }

@@ -1,73 +1,21 @@
-// Spans of time that a process and its threads record for `lockstep bench step`, as events of Chrome's
-// trace format (https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU).
-// Nothing is recorded unless LOCKSTEP_TRACE names a directory; then a span costs a comparison.
-import fs from 'node:fs';
-import path from 'node:path';
-import { threadId } from 'node:worker_threads';
+// Spans of time in what a thread computes. Nothing is recorded unless trace-file.ts has set a recorder;
+// without one a span costs a comparison.
 
-/** A complete event, or a name for a process or thread; times in microseconds. */
-export interface TraceEvent {
-  readonly name: string;
-  readonly ph: 'X' | 'M';
-  readonly pid: number;
-  readonly tid: number;
-  readonly ts?: number;
-  readonly dur?: number;
-  readonly args?: { readonly name: string };
-}
+/** Takes a span when it has ended: its name, and its times in milliseconds by `performance.now()`. */
+type Recorder = (name: string, startedMs: number, endedMs: number) => void;
 
-const VARIABLE = 'LOCKSTEP_TRACE';
-/** Events that wait for `flushTrace`; more are written at once. */
-const MOST_WAITING = 10_000;
-
-let directory = process.env[VARIABLE];
-let events: TraceEvent[] = [];
+let recorder: Recorder | undefined;
 
 const ignore = (): void => undefined;
 
 /** Begins a span of this thread; returns the function that ends it. */
 export function span(name: string | undefined): () => void {
-  if (directory === undefined || name === undefined) return ignore;
+  if (recorder === undefined || name === undefined) return ignore;
   const startedMs = performance.now();
-  return () => {
-    const ts = 1000 * (performance.timeOrigin + startedMs);
-    record({ name, ph: 'X', ts, dur: 1000 * (performance.now() - startedMs) });
-  };
+  return () => recorder?.(name, startedMs, performance.now());
 }
 
-/** Names this process or this thread in the trace. */
-export function nameInTrace(kind: 'process' | 'thread', name: string): void {
-  if (directory !== undefined) record({ name: `${kind}_name`, ph: 'M', args: { name } });
+/** Has all spans from now on recorded. */
+export function recordSpans(record: Recorder): void {
+  recorder = record;
 }
-
-function record(event: Omit<TraceEvent, 'pid' | 'tid'>): void {
-  events.push({ ...event, pid: process.pid, tid: threadId });
-  if (events.length >= MOST_WAITING) flushTrace();
-}
-
-/** Writes the recorded events: where no span is open, for it takes a while. */
-export function flushTrace(): void {
-  if (directory === undefined || events.length === 0) return;
-  const lines = events.map((event) => `${JSON.stringify(event)}\n`);
-  events = [];
-  fs.appendFileSync(path.join(directory, `${process.pid}-${threadId}.jsonl`), lines.join(''));
-}
-
-/** Lets this process, and those and the threads that it starts from now on, record into a directory. */
-export function startTrace(into: string): void {
-  process.env[VARIABLE] = into;
-  directory = into;
-  process.once('exit', flushTrace);
-}
-
-/** Every event in a directory, in the order of time; those of this process, too. */
-export function readTrace(from: string): TraceEvent[] {
-  flushTrace();
-  return fs
-    .readdirSync(from)
-    .flatMap((file) => fs.readFileSync(path.join(from, file), 'utf8').trimEnd().split('\n'))
-    .map((line) => JSON.parse(line) as TraceEvent)
-    .sort((a, b) => (a.ts ?? 0) - (b.ts ?? 0));
-}
-
-if (directory !== undefined) process.once('exit', flushTrace);

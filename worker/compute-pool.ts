@@ -10,7 +10,7 @@ import { SharedTask } from '../src/threads/shared-task.ts';
 import type { ThreadTask } from '../src/threads/shared-task.ts';
 import { secondWorkspaceBytes, startThreads, watchThreads } from '../src/threads/team.ts';
 import type { ThreadResult } from '../src/threads/thread-entry.ts';
-import { flushTrace } from '../src/trace.ts';
+import { flushTrace } from '../src/trace-file.ts';
 
 /** A task of a worker, whose coordinator takes the optimizer step. */
 export interface WorkerTask extends Omit<ThreadTask, 'update' | 'numThreads'> {

@@ -2,7 +2,8 @@
 // It outlives a lost connection, so that a worker that comes back need not load anything again.
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
-import { blobByteLength, hashDataset, taskRowSource } from '../src/data/dataset/packed-dataset.ts';
+import { blobByteLength, taskRowSource } from '../src/data/dataset/packed-dataset.ts';
+import { hashDataset } from '../src/data/dataset/hash-dataset.ts';
 import type { PackedDataset, RowSource } from '../src/data/dataset/packed-dataset.ts';
 import { partsOf } from '../src/engine/engine.ts';
 import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { RowSource } from '../src/data/dataset/packed-dataset.ts';
 import { streamedRoundBytes } from '../src/engine/samples.ts';
 import { failpoint } from '../src/failpoint.ts';
-import { reportWidth } from '../src/kernels/kernels.ts';
+import { reportWidth } from '../src/kernels/load-kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
 import type { Connection } from '../src/protocol/connection.ts';

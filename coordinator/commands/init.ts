@@ -2,7 +2,7 @@
 import { access } from 'node:fs/promises';
 import path from 'node:path';
 import { parseConfigText } from '../../src/config/config-text.ts';
-import { resolveConfigPaths } from '../../src/config/data-sources.ts';
+import { resolveConfigPaths } from '../../src/config/resolve-paths.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { displayPath } from '../../src/data/dataset/source-file.ts';
 import { LockstepError } from '../../src/errors.ts';

@@ -5,7 +5,7 @@ import { listGenerations } from '../../src/checkpoint/find-checkpoint.ts';
 import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { LockstepError } from '../../src/errors.ts';
-import { exampleBeside } from '../../src/predict/model-files.ts';
+import { exampleBeside } from '../../src/predict/load-model.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
 import { InProcessCompute } from '../training/in-process-compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';

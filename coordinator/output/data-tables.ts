@@ -4,7 +4,8 @@ import { warningsOf } from '../../src/inspect/data-report.ts';
 import { quoteName, shorten } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import type { Model } from '../../src/model/model.ts';
-import { countOf, formatCount, formatMetric, wrapLines } from '../../src/printable.ts';
+import { countOf, formatCount, formatMetric } from '../../src/printable.ts';
+import { wrapLines } from '../../src/screen.ts';
 import { plainTable } from './plain-table.ts';
 
 /** Characters of a line that are not names and values: the other columns, and the gaps between them. */

@@ -6,7 +6,7 @@ import { featuresOf, targetView } from '../../src/data/dataset/packed-dataset.ts
 import { featureWidth, inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { LoadedData } from '../../src/data/load.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
 import { shuffledIndices } from '../../src/random.ts';
 import type { ImportancePlot } from './plot-specs.ts';
 
@@ -50,7 +50,7 @@ export async function measureImportance(options: ImportanceOptions): Promise<Imp
     { length: numRows },
     (_, i) => valid[Math.floor((i * valid.length) / numRows)]!,
   );
-  const model = await TrainedModel.load(modelPath);
+  const model = await loadModel(modelPath);
   const { measure, errorOf } = errorMeasure(options, rows);
   const samples = Float32Array.from(featuresOf(data.dataset, rows));
   const error = errorOf(model.outputs(samples));

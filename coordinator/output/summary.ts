@@ -6,14 +6,8 @@ import type { Numerics } from '../../src/kernels/kernels.ts';
 import { metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
 import type { ClassMetrics } from '../../src/metrics/classification.ts';
-import {
-  countOf,
-  formatCount,
-  formatDuration,
-  formatMetric,
-  formatSize,
-  wrapLines,
-} from '../../src/printable.ts';
+import { countOf, formatCount, formatDuration, formatMetric, formatSize } from '../../src/printable.ts';
+import { wrapLines } from '../../src/screen.ts';
 import { plainTable } from './plain-table.ts';
 import type { Baseline } from '../training/baseline.ts';
 

@@ -4,7 +4,8 @@ import { overridesOf } from '../../src/config/search-space.ts';
 import type { Dimension, Point } from '../../src/config/search-space.ts';
 import { isBetter } from '../../src/metrics/definitions.ts';
 import type { Direction } from '../../src/metrics/definitions.ts';
-import { formatDuration, formatMetric, printable, wrapLines } from '../../src/printable.ts';
+import { formatDuration, formatMetric, printable } from '../../src/printable.ts';
+import { wrapLines } from '../../src/screen.ts';
 import { plainTable } from './plain-table.ts';
 import { BASE, BLUE, GREY, scaleOf } from './plot-specs.ts';
 

@@ -15,6 +15,7 @@ import { ComputeThread } from '../../src/threads/compute-thread.ts';
 import type { NodeSum, ThreadTask, ThreadTimes } from '../../src/threads/shared-task.ts';
 import { layOutTeam, startThreads, watchThreads } from '../../src/threads/team.ts';
 import { span } from '../../src/trace.ts';
+import '../../src/trace-file.ts';
 import { treeSum } from '../../src/tree.ts';
 import { evaluationShardRows } from './compute.ts';
 import type { Batch, Compute, ComputeActivity, Evaluation, StepResult } from './compute.ts';

@@ -1,7 +1,6 @@
-// The sources of samples that a config names, by kind: tables, labelled images, texts, arrays; their paths
-// and targets.
-import { resolve } from 'node:path';
-import type { Config, DataConfig } from './schema.ts';
+// The sources of samples that a config names, by kind: tables, labelled images, texts, arrays; and
+// their targets.
+import type { DataConfig } from './schema.ts';
 
 /** A set of samples: the files of a table, or a mapping that names other files. */
 export type DataSource = NonNullable<DataConfig['train']>;
@@ -26,23 +25,8 @@ export type NpySource = Extract<DataSource, { readonly features: string }>;
 /** Samples in files of NumPy, or that a program passed in. */
 export type ArraySource = NpySource | Extract<DataSource, { readonly arrays: string }>;
 
-function isTableSource(source: DataSource): source is TableSource {
+export function isTableSource(source: DataSource): source is TableSource {
   return typeof source === 'string' || Array.isArray(source);
-}
-
-function resolveTable(source: TableSource, baseDirectory: string): TableSource {
-  if (typeof source === 'string') return resolve(baseDirectory, source);
-  return source.map((file) => resolve(baseDirectory, file));
-}
-
-function resolveNpy({ npz, features, targets, weights }: NpySource, baseDirectory: string): NpySource {
-  if (npz !== undefined) return { npz: resolve(baseDirectory, npz), features, targets, weights };
-  const at = (file: string): string => resolve(baseDirectory, file);
-  return {
-    features: at(features),
-    targets: at(targets),
-    ...(weights !== undefined && { weights: at(weights) }),
-  };
 }
 
 /** The kinds of samples. */
@@ -66,30 +50,4 @@ export function dataKind({ train }: Pick<DataConfig, 'train'>): DataKind {
 /** The columns to predict; none for images and texts. */
 export function targetColumns({ target }: DataConfig): readonly string[] {
   return typeof target === 'string' ? [target] : (target ?? []);
-}
-
-/** The config with every path absolute, resolved against `baseDirectory`. Absolute paths stay as they are. */
-export function resolveConfigPaths(config: Config, baseDirectory: string): Config {
-  const { data, model } = config;
-  return {
-    ...config,
-    data: {
-      ...data,
-      ...(data.file !== undefined && { file: resolveTable(data.file, baseDirectory) }),
-      ...(data.train !== undefined && { train: resolveSource(data.train, baseDirectory) }),
-      ...(data.validation !== undefined && { validation: resolveSource(data.validation, baseDirectory) }),
-      ...(data.test !== undefined && { test: resolveSource(data.test, baseDirectory) }),
-    },
-    model: { ...model, ...(model.init !== undefined && { init: resolve(baseDirectory, model.init) }) },
-  };
-}
-
-/** A source with its paths absolute. */
-export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
-  if (isTableSource(source)) return resolveTable(source, baseDirectory);
-  if ('arrays' in source || 'rows' in source) return source;
-  if ('text' in source) return { text: resolve(baseDirectory, source.text) };
-  if ('features' in source) return resolveNpy(source, baseDirectory);
-  if ('folder' in source) return { folder: resolve(baseDirectory, source.folder) };
-  return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
 }

@@ -6,7 +6,7 @@ import { isCollection } from 'yaml';
 import { quoteName, shorten } from '../errors.ts';
 import type { SourceLocation } from '../errors.ts';
 import { parseConfigText, readConfigText, type ParsedConfig } from './config-text.ts';
-import { resolveConfigPaths } from './data-sources.ts';
+import { resolveConfigPaths } from './resolve-paths.ts';
 import { validateConfig } from './validate.ts';
 import { problemsError, type ConfigProblem, type KeyPath, formatKeyPath } from './problem.ts';
 import type { Config } from './schema.ts';

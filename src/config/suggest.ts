@@ -1,5 +1,4 @@
 // "Did you mean": the candidate a mistyped word, or the name of a file, most likely stands for.
-import { parse } from 'node:path';
 import { distance } from 'fastest-levenshtein';
 import { quoteName } from '../errors.ts';
 
@@ -67,7 +66,8 @@ function areAlike(...extensions: readonly [string, string]): boolean {
 
 /** `house` and `.csv.gz`. */
 function splitName(name: string): [stem: string, extension: string] {
-  const { name: stem, ext } = parse(name);
+  const dot = name.lastIndexOf('.');
+  const [stem, ext] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ''];
   if (ext !== '.gz') return [stem, ext.toLowerCase()];
   const [inner, end] = splitName(stem);
   return [inner, end + ext];

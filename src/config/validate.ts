@@ -1,14 +1,8 @@
 // A plain value to a config with all its defaults, or to findings about every rule it breaks: the key
-// path, what was expected, what is there, the way out. Options of a program's calls are checked likewise.
-import { z } from 'zod';
+// path, what was expected, what is there, the way out.
+import type { z } from 'zod';
 import { childValue, expectedAt, validKeys, type Expectation } from './expectation.ts';
-import {
-  problemsError,
-  formatKeyPath,
-  type ConfigFinding,
-  type ConfigProblem,
-  type KeyPath,
-} from './problem.ts';
+import { problemsError, formatKeyPath, type ConfigFinding, type KeyPath } from './problem.ts';
 import { checkRules } from './rules.ts';
 import { configSchema, type Config } from './schema.ts';
 import { didYouMean } from './suggest.ts';
@@ -149,63 +143,4 @@ function valueAt(root: unknown, path: KeyPath): unknown {
 
 function toKeyPath(path: readonly PropertyKey[]): KeyPath {
   return path.map((key) => (typeof key === 'number' ? key : String(key)));
-}
-
-/** A path without NUL, which no file system takes. */
-const path = z.string().regex(/^[^\0]+$/);
-
-export const pathArgument = path.describe('a path');
-
-export const pathOption = path.optional().describe('a path');
-
-/** A callback of the user's. */
-export const functionOption = z
-  .custom((value) => typeof value === 'function')
-  .optional()
-  .describe('a function');
-
-/** Metrics of the user's own. */
-export const metricsOption = z
-  .record(
-    z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
-    z.custom((value) => typeof value === 'function'),
-  )
-  .optional()
-  .describe('functions by name, of at most 64 letters, digits, ".", "_" and "-"');
-
-/**
- * Checks options by a schema whose fields describe what is expected of them; `place` is what errors
- * call them.
- *
- * @throws LockstepError (category `usage`) with everything that is wrong
- */
-export function checkOptions(schema: z.ZodObject, options: unknown, place: string): void {
-  const { error } = schema.safeParse(options);
-  if (!error) return;
-  const problems = error.issues.flatMap((issue) => describeOptionIssue(issue, schema, options));
-  const unique = new Map(problems.map((problem) => [problem.message, problem]));
-  throw problemsError(
-    'E_OPTIONS',
-    place,
-    [...unique.values()].map((problem) => ({ ...problem, location: { file: place } })),
-  );
-}
-
-function describeOptionIssue(
-  issue: z.core.$ZodIssue,
-  { shape }: z.ZodObject,
-  options: unknown,
-): Omit<ConfigProblem, 'location'>[] {
-  const names = Object.keys(shape);
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
-      const help = didYouMean(key, names) ?? `valid options: ${names.join(', ')}`;
-      return { message: `unknown option ${quoteValue(key)}`, help };
-    });
-  }
-  const [name] = issue.path;
-  if (typeof name !== 'string') return [{ message: `expected an object, got ${quoteValue(options)}` }];
-  const value: unknown = Reflect.get(options as object, name);
-  const expected = (shape[name] as z.ZodType).description ?? 'another value';
-  return [{ message: `${name}: expected ${expected}, got ${quoteValue(value)}` }];
 }

@@ -5,13 +5,8 @@ import type { ArraySets } from './array/arrays.ts';
 import { packArrays } from './array/load-arrays.ts';
 import { configError } from '../errors.ts';
 import { findSources, type DataSources, type PackedRows, type PackRequest } from './dataset/load-request.ts';
-import {
-  hashDataset,
-  type PackedBlocks,
-  type PackedDataset,
-  type RowLayout,
-  type SplitIndices,
-} from './dataset/packed-dataset.ts';
+import { hashDataset } from './dataset/hash-dataset.ts';
+import type { PackedBlocks, PackedDataset, RowLayout, SplitIndices } from './dataset/packed-dataset.ts';
 import { refuseWeightless } from './dataset/sample-weights.ts';
 import { countSharedRows } from './dataset/shared-rows.ts';
 import { packImages } from './image/load-images.ts';

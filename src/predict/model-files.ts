@@ -1,9 +1,6 @@
 // The files of a trained model: `config.json` describes it, `model.safetensors` has its weights. The type
 // of the description is derived from the schema that reads it, and the writer takes that type, so the two
 // cannot drift.
-import { createHash } from 'node:crypto';
-import fs from 'node:fs/promises';
-import path from 'node:path';
 import { z } from 'zod';
 import { dataSchema } from '../config/schema.ts';
 import { LockstepError, quoteValue } from '../errors.ts';
@@ -16,14 +13,12 @@ import { lossInputSchema } from '../losses/registry.ts';
 import { formatBytes } from '../memory.ts';
 import { resolveModel, type Model } from '../model/model.ts';
 import { ModuleNumbers, translateName } from '../model/tensor-names.ts';
-import { readRegularFile } from '../regular-file.ts';
 import {
   decodeSafetensors,
   encodeHeader,
   encodeSafetensors,
   LENGTH_BYTES,
   MAX_HEADER_BYTES,
-  MAX_SAFETENSORS_BYTES,
   type SafetensorsFile,
 } from '../safetensors.ts';
 import { VERSION } from '../version.ts';
@@ -36,11 +31,9 @@ export const DESCRIPTION_FILE = 'config.json';
 export const WEIGHTS_FILE = 'model.safetensors';
 /** The metadata of a file that is a whole model, under which it has the description. */
 const DESCRIPTION_ENTRY = 'lockstep.config';
-/** The model's directory in that of a run. */
-const MODEL_DIRECTORY = 'model';
 
 /** Maximum size of `config.json`: three times what 100,000 columns take. */
-const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
+export const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
 
 const size = z.int().min(1).max(2_147_483_647);
 const names = z.array(z.string()).readonly();
@@ -148,7 +141,7 @@ export type ModelDescription = z.output<typeof modelSchema>;
 
 /** A trained model as its files have it. */
 export interface SavedModel {
-  /** The model's directory, absolute. */
+  /** The model's directory, absolute; in a browser its address, or nothing. */
   readonly directory: string;
   readonly description: ModelDescription;
   readonly model: Model;
@@ -158,9 +151,9 @@ export interface SavedModel {
 
 /** The text of `config.json`. @throws LockstepError (exit 2) where it would be longer than what is read. */
 export function encodeDescription(description: ModelDescription): Uint8Array {
-  let text: Buffer | undefined;
+  let text: Uint8Array | undefined;
   try {
-    text = Buffer.from(`${JSON.stringify(description, null, 2)}\n`);
+    text = new TextEncoder().encode(`${JSON.stringify(description, null, 2)}\n`);
   } catch (error) {
     // The text is longer than any string may be.
     if (!(error instanceof RangeError)) throw error;
@@ -174,27 +167,29 @@ export function encodeDescription(description: ModelDescription): Uint8Array {
   });
 }
 
-/**
- * Reads the model in the directory of a run, in the `model` directory itself, or in one file that
- * `lockstep export --format safetensors` has written.
- *
- * @throws LockstepError (exit 4) where it is missing, damaged, or no model of ours.
- */
-export async function readModel(place: string): Promise<SavedModel> {
-  const absolute = path.resolve(place);
-  const isFile = (await fs.stat(absolute).catch(() => undefined))?.isFile() ?? false;
-  const directory = isFile ? path.dirname(absolute) : await findModel(absolute);
-  const file = isFile ? absolute : path.join(directory, WEIGHTS_FILE);
-  // First of all: it is small, and tells whether the directory is one of ours.
-  const described = isFile ? undefined : await readDescription(path.join(directory, DESCRIPTION_FILE));
-  const content = decodeSafetensors(await readFile(file, MAX_SAFETENSORS_BYTES), file);
-  const description = described ?? descriptionInside(content, file);
-  const describing = isFile ? file : path.join(directory, DESCRIPTION_FILE);
-  const model = resolveSaved(description, describing);
-  const weights = flatten(model, content, file);
-  const sha256 = createHash('sha256').update(new Uint8Array(weights.buffer)).digest('hex');
+/** The files of a model, read. */
+interface ModelContent {
+  readonly directory: string;
+  /** The name by which errors call the file of weights. */
+  readonly file: string;
+  readonly bytes: Uint8Array;
+  /** The description in a file of its own; undefined where that of the weights holds it too. */
+  readonly described: { readonly file: string; readonly description: ModelDescription } | undefined;
+  /** Hashes bytes, to hexadecimal digits. */
+  readonly sha256: (bytes: Uint8Array<ArrayBuffer>) => string | Promise<string>;
+}
+
+/** @throws LockstepError (exit 4) for files that are damaged, or do not belong together */
+export async function decodeModel(content: ModelContent): Promise<SavedModel> {
+  const { directory, file } = content;
+  const decoded = decodeSafetensors(content.bytes, file);
+  const described = content.described ?? { file, description: descriptionInside(decoded, file) };
+  const { description } = described;
+  const model = resolveSaved(description, described.file);
+  const weights = flatten(model, decoded, file);
+  const sha256 = await content.sha256(new Uint8Array(weights.buffer));
   if (sha256 !== description.weightsSha256) {
-    const message = `${file}: the weights have SHA-256 ${sha256}, ${path.basename(describing)} says ${description.weightsSha256}`;
+    const message = `${file}: the weights have SHA-256 ${sha256}, not ${description.weightsSha256} as the description says`;
     throw modelError('E_MODEL_WEIGHTS', message, 'the two files are not of one training, or one was changed');
   }
   return { directory, description, model, weights };
@@ -225,51 +220,12 @@ export function encodeModelFile({ description, model, weights }: SavedModel): Ui
 
 function descriptionInside({ metadata }: SafetensorsFile, file: string): ModelDescription {
   const text = metadata[DESCRIPTION_ENTRY];
-  if (text !== undefined) return parseDescription(Buffer.from(text), file);
+  if (text !== undefined) return parseDescription(new TextEncoder().encode(text), file);
   throw modelError(
     'E_MODEL_INVALID',
     `${file} holds weights alone, without the description of a model`,
     'name the directory of a run, or a file that lockstep export --format safetensors has written',
   );
-}
-
-async function findModel(directory: string): Promise<string> {
-  const candidates = [path.join(directory, MODEL_DIRECTORY), directory];
-  for (const candidate of candidates) {
-    if (await exists(path.join(candidate, DESCRIPTION_FILE))) return candidate;
-  }
-  const found = (await exists(directory))
-    ? `no ${MODEL_DIRECTORY}/${DESCRIPTION_FILE} in it`
-    : 'no such directory';
-  throw modelError(
-    'E_MODEL_NOT_FOUND',
-    `no trained model at ${directory}: ${found}`,
-    `name the directory of a run that has finished an epoch${exampleBeside(directory)}`,
-  );
-}
-
-/** An example of a run's directory for a help text, other than the one just tried. */
-export function exampleBeside(directory: string): string {
-  return path.basename(directory) === 'latest' ? '' : ', such as runs/latest';
-}
-
-function exists(file: string): Promise<boolean> {
-  return fs.access(file).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function readFile(file: string, maxBytes: number): Promise<Uint8Array> {
-  try {
-    return await readRegularFile(file, maxBytes);
-  } catch (error) {
-    throw modelError('E_MODEL_NOT_FOUND', `cannot read ${file}: ${(error as Error).message}`);
-  }
-}
-
-async function readDescription(file: string): Promise<ModelDescription> {
-  return parseDescription(await readFile(file, MAX_DESCRIPTION_BYTES), file);
 }
 
 /**
@@ -326,7 +282,7 @@ function resolveSaved(description: ModelDescription, file: string): Model {
 }
 
 /** Joins the tensors, each at its place in the model. */
-function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Float32Array {
+function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Float32Array<ArrayBuffer> {
   const own = new ModuleNumbers(model.tensors.map(({ name }) => name));
   const theirs = new ModuleNumbers(tensors.keys());
   const found = model.tensors.map(({ name: ownName, shape, offset }) => {
@@ -348,6 +304,6 @@ function flatten(model: Model, { tensors }: SafetensorsFile, file: string): Floa
 }
 
 /** An error in the files of a model. */
-function modelError(code: `E_MODEL_${string}`, message: string, help?: string): LockstepError {
+export function modelError(code: `E_MODEL_${string}`, message: string, help?: string): LockstepError {
   return new LockstepError({ category: 'checkpoint', code, message, help });
 }

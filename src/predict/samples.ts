@@ -1,28 +1,20 @@
 // Samples to rows as the model sees them. Each value of a row, given as an object, goes through the
 // reader of cells in files, so that a row means the same here as there; images and texts are taken
 // as bytes or a Float32Array.
-import { stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import type { DataConfig } from '../config/schema.ts';
-import { flattenNumbers, refuseInfinite } from '../data/array/arrays.ts';
-import type { Numbers } from '../data/array/arrays.ts';
-import { encodeArray, type FittedArray } from '../data/array/load-arrays.ts';
-import { readNpy } from '../data/array/npy-file.ts';
-import { widthOf } from '../data/dataset/transforms.ts';
+import { flattenNumbers, refuseInfinite } from '../data/array/numbers.ts';
+import type { Numbers } from '../data/array/numbers.ts';
+import { encodeArray } from '../data/array/numbers.ts';
+import { nameIndex, widthOf } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
-import { displayPath, magicOf } from '../data/dataset/source-file.ts';
-import { readIdxData, readImageHeader } from '../data/image/idx.ts';
-import { listImages, readImageFiles } from '../data/image/image-folder.ts';
 import { findColumnProblems } from '../data/table/column-problems.ts';
 import type { CellProblem } from '../data/table/column-problems.ts';
 import { ColumnBuilder } from '../data/table/column.ts';
 import { encodeFeatures } from '../data/table/encode-features.ts';
 import { CellReader } from '../data/table/format.ts';
-import { loadFeatures } from '../data/table/load-table.ts';
 import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
 import { numberRows, type Table } from '../data/table/table.ts';
-import { LockstepError, quoteName, quoteValue, dataError } from '../errors.ts';
-import type { ModelDescription } from './model-files.ts';
+import { quoteName, quoteValue, dataError } from '../errors.ts';
 import { formatShape, sizeOf } from '../shape.ts';
 import { countOf } from '../printable.ts';
 
@@ -108,8 +100,19 @@ function problemError([first]: readonly CellProblem[]): Error {
   return dataError(code, `row ${cell.line}: ${message}`, { help });
 }
 
-/** Input of a model: rows by column name or as lists of numbers, or the values of all samples in one list. */
-export type PredictInput = readonly Row[] | readonly ArrayLike<number>[] | Uint8Array | Float32Array;
+/** An image as a canvas has it, `ImageData`: red, green, blue and alpha, pixel by pixel. */
+export interface Pixels {
+  readonly data: Uint8Array | Uint8ClampedArray;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Input of a model: rows by column name or as lists of numbers, images, or the values of all samples in
+ * one list.
+ */
+export type PredictInput =
+  readonly Row[] | readonly ArrayLike<number>[] | readonly Pixels[] | Uint8Array | Float32Array;
 
 /**
  * Encodes samples, bytes or numbers, all in one list or, where training had arrays, row by row.
@@ -118,6 +121,7 @@ export type PredictInput = readonly Row[] | readonly ArrayLike<number>[] | Uint8
  * float32
  */
 export function encodeSamples(input: PredictInput, fitted: FittedFeature): Float32Array | Uint8Array {
+  if (fitted.kind === 'pixels' && Array.isArray(input)) return channelsFirst(input, fitted.shape);
   if (fitted.kind !== 'array') return takeValues(input);
   if (Array.isArray(input) && input.some(isRow)) {
     throw dataError('E_DATA_FORMAT', 'the model takes arrays, not rows by column name', {
@@ -136,6 +140,36 @@ export function encodeSamples(input: PredictInput, fitted: FittedFeature): Float
   return encoded;
 }
 
+/** The bytes of images, channels first. Alpha is left out, as in training. */
+function channelsFirst(images: readonly Pixels[], shape: readonly number[]): Uint8Array {
+  const [width = 0, height = 0, channels = 1] = shape.toReversed();
+  const area = width * height;
+  const bytes = new Uint8Array(images.length * channels * area);
+  for (const [index, image] of images.entries()) {
+    const { data } = image ?? {};
+    const isImage = data instanceof Uint8ClampedArray || data instanceof Uint8Array;
+    if (!isImage || image.width !== width || image.height !== height || data.length !== 4 * area) {
+      const found = isImage
+        ? `${image.width}x${image.height}, ${countOf(data.length, 'byte')}`
+        : quoteValue(image);
+      const message = `image ${index}: expected ImageData of ${width}x${height} pixels, got ${found}`;
+      throw dataError('E_DATA_SHAPE', message, { help: 'draw it on a canvas of that size' });
+    }
+    for (let at = 0; at < area; at++) {
+      const [red, green, blue] = [data[4 * at], data[4 * at + 1], data[4 * at + 2]];
+      if (channels === 1 && (red !== green || red !== blue)) {
+        const place = `pixel ${nameIndex([height, width], at)} is ${red}, ${green}, ${blue}`;
+        throw dataError('E_DATA_SHAPE', `image ${index}: ${place}; the model takes grey`, {
+          help: 'turn colours into grey as your training images were',
+        });
+      }
+      for (let channel = 0; channel < channels; channel++)
+        bytes[(index * channels + channel) * area + at] = data[4 * at + channel] as number;
+    }
+  }
+  return bytes;
+}
+
 function isRow(row: unknown): boolean {
   return typeof row === 'object' && row !== null && !('length' in row);
 }
@@ -149,58 +183,4 @@ export function takeValues(input: unknown): Float32Array | Uint8Array {
   if (input instanceof Uint8ClampedArray) return new Uint8Array(input.buffer, input.byteOffset, input.length);
   const message = `the samples: expected a Float32Array or a Uint8Array, got ${quoteValue(input)}`;
   throw dataError('E_DATA_FORMAT', message);
-}
-
-/**
- * Reads samples as `TrainedModel.outputs` takes them, in the order of the file, none left out.
- *
- * @throws LockstepError where the file is not of the model's kind, lacks a column, or has a
- * cell that training had not.
- */
-export async function readSamples(
-  { transforms, table }: ModelDescription,
-  file: string,
-  warn: (message: string) => void,
-): Promise<Float32Array | Uint8Array> {
-  const path = resolve(file);
-  const [first] = transforms.features;
-  if (first?.kind === 'pixels')
-    return first.shape.length === 2 ? readImages(path, first.shape) : readPictures(path, first.shape);
-  if (first?.kind === 'bytes') {
-    const message = 'a model of texts predicts in a program only';
-    const help = 'docs/api.md shows how; lockstep evaluate measures a text';
-    throw new LockstepError({ category: 'usage', code: 'E_PREDICT_TEXT', message, help });
-  }
-  if (first?.kind === 'array') return readArrays(path, first);
-  const { rows } = await loadFeatures({ path, transforms, format: table, warn });
-  return rows;
-}
-
-async function readArrays(path: string, fitted: FittedArray): Promise<Float32Array | Uint8Array> {
-  const { name, shape, values } = await readNpy(path);
-  const sample = shape.length === 1 ? [1] : shape.slice(1);
-  if (formatShape(sample) === formatShape(fitted.shape)) return encodeSamples(values as PredictInput, fitted);
-  const message = `${name} has samples of ${formatShape(sample)}, the model takes ${formatShape(fitted.shape)}`;
-  throw dataError('E_DATA_SHAPE', message);
-}
-
-/** Reads a picture, or all of a folder in the order of their paths. */
-async function readPictures(path: string, shape: readonly number[]): Promise<Uint8Array> {
-  const stats = await stat(path).catch(() => undefined);
-  // Says what is wrong with a file that is not there.
-  if (!stats) await magicOf(path);
-  const images = stats?.isDirectory() ? (await listImages(path)).images : [path];
-  if (images.length > 0) return readImageFiles(images, shape);
-  throw dataError('E_DATA_EMPTY', `${displayPath(path)} has no images`);
-}
-
-async function readImages(path: string, shape: readonly number[]): Promise<Uint8Array> {
-  const header = await readImageHeader(path);
-  const [found, needed] = [header.dimensions.slice(1), shape].map((sizes) => sizes.join('x'));
-  if (found !== needed) {
-    throw dataError('E_DATA_SHAPE', `the images are ${String(found)}, the model takes ${String(needed)}`);
-  }
-  const pixels = new Uint8Array(header.dataBytes);
-  await readIdxData(header, pixels);
-  return pixels;
 }

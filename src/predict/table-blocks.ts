@@ -2,7 +2,8 @@
 // first can be predicted before the last has come.
 import { dataError, LockstepError, quoteName } from '../errors.ts';
 import { didYouMean } from '../config/suggest.ts';
-import { findColumnProblems, throwCellProblems } from '../data/table/column-problems.ts';
+import { findColumnProblems } from '../data/table/column-problems.ts';
+import { throwCellProblems } from '../data/table/read-table.ts';
 import { ColumnBuilder, MAX_CELL_LENGTH, type PlannedColumn } from '../data/table/column.ts';
 import { encodeFeatures } from '../data/table/encode-features.ts';
 import { csvStream } from '../data/table/csv.ts';

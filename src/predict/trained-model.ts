@@ -1,39 +1,25 @@
 // A trained model, ready to be used: the saved weights in the build of the kernels that they were trained
 // with.
-import { z } from 'zod';
-import { checkOptions, functionOption, pathArgument } from '../config/validate.ts';
 import { encodeRows, encodeSamples, type PredictInput, type Row, takeValues } from './samples.ts';
-import { readModel, type ModelDescription, type SavedModel } from './model-files.ts';
+import type { ModelDescription, SavedModel } from './model-files.ts';
 import { readOutputs, type Prediction } from './predictions.ts';
-import { refuseInfinite } from '../data/array/arrays.ts';
+import { refuseInfinite } from '../data/array/numbers.ts';
 import { dataError } from '../errors.ts';
 import type { RowLayout } from '../data/dataset/packed-dataset.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import { Engine } from '../engine/engine.ts';
 import { planPredictions } from '../engine/plan.ts';
 import { hostMath, type HostMath } from '../kernels/host-math.ts';
-import { instantiateKernels, loadKernelModule, type Kernels } from '../kernels/kernels.ts';
+import { instantiateKernels, type KernelModule, type Kernels } from '../kernels/kernels.ts';
 import { formatShape, sizeOf, type Shape } from '../shape.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
 import { formatCount } from '../printable.ts';
 
-/** Options of loading a model. */
-export interface LoadModelOptions {
-  /** Called with warnings about texts that training never saw; default: a warning of the process. */
-  readonly warn?: ((message: string) => void) | undefined;
-}
-
-const optionsSchema = z.strictObject({
-  warn: functionOption,
-} satisfies Record<keyof LoadModelOptions, z.ZodType>);
-
-const argumentsSchema = z.strictObject({ directory: pathArgument });
-
 /** A model that predicts. Each has its own weights and room for one block of samples. */
 export class TrainedModel {
-  /** The directory of its files; absolute. */
+  /** The directory of its files, absolute; in a browser their address, or nothing. */
   readonly directory: string;
   /** The whole content of `config.json`. */
   readonly description: ModelDescription;
@@ -46,14 +32,14 @@ export class TrainedModel {
   readonly #samples: number;
   readonly #warn: (message: string) => void;
 
-  private constructor(saved: SavedModel, kernels: Kernels, memory: Memory, { warn }: LoadModelOptions) {
+  private constructor(saved: SavedModel, kernels: Kernels, memory: Memory, warn: (message: string) => void) {
     const { description, directory, model, weights } = saved;
     this.directory = directory;
     this.description = description;
     this.#model = model;
     this.#memory = memory;
     this.#math = hostMath(kernels);
-    this.#warn = warn ?? ((message) => process.emitWarning(message));
+    this.#warn = warn;
     const plan = planPredictions(model);
     this.#maxRows = plan.maxRows;
     this.#samples = memory.allocate(4 * plan.maxRows * sizeOf(model.inputShape), 'samples');
@@ -76,16 +62,16 @@ export class TrainedModel {
   }
 
   /**
-   * Loads the model in the directory of a run, or in its `model` directory.
-   * @throws LockstepError (exit 4) where it is missing, damaged or not of Lockstep's.
+   * Makes a saved model ready in an instance of the kernels; `warn` is called with warnings about texts
+   * that training never saw.
    */
-  static async load(directory: string, options: LoadModelOptions = {}): Promise<TrainedModel> {
-    checkOptions(argumentsSchema, { directory }, 'arguments of loadModel');
-    checkOptions(optionsSchema, options, 'options of loadModel');
-    const saved = await readModel(directory);
-    const kernelModule = await loadKernelModule(saved.description.numerics);
+  static async create(
+    saved: SavedModel,
+    kernelModule: Pick<KernelModule, 'module' | 'width'>,
+    warn: (message: string) => void,
+  ): Promise<TrainedModel> {
     const memory = new Memory();
-    return new TrainedModel(saved, await instantiateKernels(kernelModule, memory.wasm), memory, options);
+    return new TrainedModel(saved, await instantiateKernels(kernelModule, memory.wasm), memory, warn);
   }
 
   /** The run's name. */

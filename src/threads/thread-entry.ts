@@ -2,7 +2,7 @@
 // for tasks, and writes to its port only what somebody waits for.
 import { parentPort, workerData } from 'node:worker_threads';
 import type { PartialSum } from '../engine/engine.ts';
-import { flushTrace, nameInTrace } from '../trace.ts';
+import { flushTrace, nameInTrace } from '../trace-file.ts';
 import { ComputeThread } from './compute-thread.ts';
 import type { TeamSetup } from './compute-thread.ts';
 import type { ThreadTask } from './shared-task.ts';

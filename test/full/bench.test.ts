@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import type { TraceEvent } from '../../src/trace.ts';
+import type { TraceEvent } from '../../src/trace-file.ts';
 import { runCli } from '../helpers/cli.ts';
 import { tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';

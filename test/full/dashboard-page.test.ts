@@ -1,44 +1,21 @@
 // The dashboard's page in a real browser, where there is one: what it shows is what the run recorded.
 import fs from 'node:fs';
 import path from 'node:path';
-import { chromium } from 'playwright-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type * as Server from '../../coordinator/dashboard/dashboard-server.ts';
 import { formatNumber } from '../../coordinator/dashboard/page/format.ts';
+import { HAS_BROWSER, launchBrowser, openPage } from '../helpers/browser.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import { readRecords, readSummary } from '../helpers/run-records.ts';
 import { tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
-const CHROMIUM = '/usr/bin/chromium';
-const ARGUMENTS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking'];
 const HOSTILE = `<img src=x onerror=alert(1)><script>alert(2)</script>"'&amp;${'w'.repeat(200)}`;
 
 /** The built server, beside which the built page lies. */
 const program = new URL('../../dist/coordinator/dashboard/dashboard-server.js', import.meta.url).href;
 const { DashboardServer } = (await import(program)) as typeof Server;
-
-/** A page, and everything that it complained about. */
-async function openPage(
-  browser: Browser,
-  url: string,
-  size = { width: 1280, height: 900 },
-): Promise<{ page: Page; complaints: string[] }> {
-  const page = await browser.newPage({ viewport: size });
-  onTestFinished(() => page.close());
-  const complaints: string[] = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-  });
-  page.on('pageerror', (error) => complaints.push(error.message));
-  page.on('dialog', (dialog) => {
-    complaints.push(`dialog: ${dialog.message()}`);
-    void dialog.dismiss();
-  });
-  await page.goto(url);
-  return { page, complaints };
-}
 
 async function untilState(page: Page, state: string): Promise<void> {
   await page.locator('#state', { hasText: new RegExp(`^${state}$`) }).waitFor({ timeout: 30_000 });
@@ -79,10 +56,10 @@ function expectedCharts(directory: string): string[] {
   ];
 }
 
-describe.skipIf(!fs.existsSync(CHROMIUM))('the dashboard in Chromium', () => {
+describe.skipIf(!HAS_BROWSER)('the dashboard in Chromium', () => {
   let browser: Browser;
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
+    browser = await launchBrowser();
   });
   afterAll(() => browser.close());
 

@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import * as ort from 'onnxruntime-web';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
 import {
   blockOf,
   EXAMPLES,
@@ -37,7 +37,7 @@ describe('lockstep export --format onnx', () => {
     async (name, example) => {
       await exportRun(cwd, name, '--format', 'onnx');
       const session = await ort.InferenceSession.create(fs.readFileSync(path.join(cwd, `${name}.onnx`)));
-      const model = await TrainedModel.load(path.join(cwd, 'runs', name));
+      const model = await loadModel(path.join(cwd, 'runs', name));
       const samples = samplesOf(example);
       const dimensions = [NUM_SAMPLES, ...model.inputShape];
       const tensor =
@@ -86,7 +86,7 @@ describe('lockstep export --format huggingface', () => {
         `samples = json.load(open("${name}.json"))\n` +
         'print(json.dumps([list(row["probabilities"].values()) for row in predict(samples)]))';
       const printed = execFileSync(PYTHON, ['-c', program], { cwd, encoding: 'utf8' });
-      const model = await TrainedModel.load(path.join(cwd, 'runs', name));
+      const model = await loadModel(path.join(cwd, 'runs', name));
       const found = (JSON.parse(printed) as number[][]).flat();
       expect(relativeError(found, probabilitiesOf(model, samples))).toBeLessThan(TOLERANCE);
     },

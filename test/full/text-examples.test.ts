@@ -1,7 +1,8 @@
 // The programs of the text example and its second config, on little data.
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
+import type { TrainedModel } from '../../src/predict/trained-model.ts';
 import { installedFile, runExample, runInstalled } from '../helpers/example-run.ts';
 import { readRecords } from '../helpers/run-records.ts';
 import { saveRun } from '../helpers/saved-run.ts';
@@ -47,7 +48,7 @@ it('write.mjs continues a prompt by the outputs of the model, the same for one s
     },
   );
   const likeliest = await write(directory, '--temperature', '0');
-  expect(likeliest).toEqual(likeliestBytes(await TrainedModel.load(directory)));
+  expect(likeliest).toEqual(likeliestBytes(await loadModel(directory)));
 
   const drawn = await write(directory, '--seed', '3', '--temperature', '1.5');
   expect(drawn).toHaveLength(PROMPT.length + NUM_BYTES + 1);

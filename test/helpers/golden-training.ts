@@ -5,7 +5,7 @@ import { totalSampleWeight } from '../../src/data/dataset/packed-dataset.ts';
 import type { PackedDataset } from '../../src/data/dataset/packed-dataset.ts';
 import { loadWeights } from '../../src/model/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import type { LossInput } from '../../src/losses/registry.ts';
 import type { Model } from '../../src/model/model.ts';
 import { Optimizer } from '../../src/optimizer/optimizer.ts';

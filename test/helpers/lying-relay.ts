@@ -1,7 +1,8 @@
 // A worker that lies: a relay changes one number in the messages of an honest process; everything else is
 // real.
 import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
-import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import { Memory } from '../../src/memory.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { EvaluationMessage, GradientMessage } from '../../src/protocol/message-types.ts';

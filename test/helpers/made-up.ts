@@ -1,6 +1,7 @@
 // Gradients that a fake worker makes up, and other answers to its task, which break the rules.
 import { ByteFingerprinter } from '../../src/engine/fingerprint.ts';
-import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import { Memory } from '../../src/memory.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import type { GradientMessage, TrainMessage } from '../../src/protocol/message-types.ts';

@@ -6,8 +6,9 @@ import path from 'node:path';
 import * as ort from 'onnxruntime-web';
 import { encodeOnnx } from '../../src/export/onnx.ts';
 import type { InputLayout } from '../../src/export/onnx-features.ts';
-import { readModel } from '../../src/predict/model-files.ts';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { readModel } from '../../src/predict/load-model.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
+import type { TrainedModel } from '../../src/predict/trained-model.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
 
 // Its threads would outlive a test.
@@ -31,7 +32,7 @@ export interface OnnxPair {
 
 /** Exports the model of a run and loads it both ways. */
 export async function loadPair(directory: string, inputs: InputLayout = 'columns'): Promise<OnnxPair> {
-  const model = await TrainedModel.load(directory, { warn: () => undefined });
+  const model = await loadModel(directory, { warn: () => undefined });
   const file = encodeOnnx(await readModel(directory), inputs);
   return { model, file, session: await ort.InferenceSession.create(file) };
 }

@@ -8,7 +8,7 @@ import { InProcessCompute } from '../../coordinator/training/in-process-compute.
 import { measureSplit } from '../../coordinator/training/measure.ts';
 import { initialState, prepareRun, type PreparedRun } from '../../coordinator/training/prepare.ts';
 import { saveModel } from '../../coordinator/persistence/final-save.ts';
-import { resolveConfigPaths } from '../../src/config/data-sources.ts';
+import { resolveConfigPaths } from '../../src/config/resolve-paths.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import type { SplitIndices } from '../../src/data/dataset/packed-dataset.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { DESCRIPTION_FILE, readModel, WEIGHTS_FILE } from '../../src/predict/model-files.ts';
+import { DESCRIPTION_FILE, WEIGHTS_FILE } from '../../src/predict/model-files.ts';
+import { readModel } from '../../src/predict/load-model.ts';
 import { encodeSafetensors } from '../../src/safetensors.ts';
 import { seededRandom } from './seeded-random.ts';
 

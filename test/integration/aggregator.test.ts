@@ -1,9 +1,11 @@
 // Workers of a tree, with a coordinator and other workers that do whatever a test tells them to.
 import { beforeAll, describe, expect, it } from 'vitest';
-import { blobByteLength, hashDataset } from '../../src/data/dataset/packed-dataset.ts';
+import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
+import { hashDataset } from '../../src/data/dataset/hash-dataset.ts';
 import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import { ByteFingerprinter, combineFingerprints } from '../../src/engine/fingerprint.ts';
-import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import { Memory } from '../../src/memory.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { WelcomeMessage } from '../../src/protocol/message-types.ts';

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { TrainConfig } from '../../api/train.ts';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import { EXAMPLES, predicted, samplesOf, TABLES, trainAll } from '../helpers/exported-models.ts';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
 
 const TOKEN = 'a-secret-of-enough-characters';
 
@@ -157,9 +157,7 @@ it('a model of images takes the bytes of each as a list', async () => {
   const example = EXAMPLES['convolutional'];
   if (!example) throw new Error('no such example');
   const image = [...samplesOf(example).subarray(0, 128)];
-  const [expected] = (await TrainedModel.load(path.join(cwd, 'runs/convolutional'))).predict(
-    Uint8Array.from(image),
-  );
+  const [expected] = (await loadModel(path.join(cwd, 'runs/convolutional'))).predict(Uint8Array.from(image));
   const { body } = await ask(`${url}/predict`, { rows: [image] });
   const [found] = (body as { predictions: { probabilities: Record<string, number> }[] }).predictions;
   expect(Object.values(found?.probabilities ?? {})).toEqual(

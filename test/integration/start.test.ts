@@ -26,7 +26,6 @@ const LOADED = [
   'dist/src/errors.js',
   'dist/src/failpoint.js',
   'dist/src/json.js',
-  'dist/src/kernels/kernel-width.js',
   'dist/src/kernels/kernels.js',
   'dist/src/limits.js',
   'dist/src/printable.js',

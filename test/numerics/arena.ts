@@ -1,6 +1,7 @@
 // Memory for kernel tests: regions with guard bytes around them, so that a store outside is noticed.
 import { expect } from 'vitest';
-import { instantiateKernels, loadKernelModule } from '../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import type { Kernels, Numerics } from '../../src/kernels/kernels.ts';
 import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import { Memory } from '../../src/memory.ts';

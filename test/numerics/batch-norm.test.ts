@@ -5,7 +5,7 @@ import type { LayerInput } from '../../src/layers/registry.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { planEngine } from '../../src/engine/plan.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import { Golden, readRecorded } from '../helpers/golden.ts';
 import { expectLosses, expectWeights, trainGolden } from '../helpers/golden-training.ts';

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { epochOrder, numBatches } from '../../src/data/dataset/split.ts';
 import { drawWeights } from '../../src/model/initialize.ts';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { LossKind } from '../../src/losses/registry.ts';
 import { Optimizer } from '../../src/optimizer/optimizer.ts';

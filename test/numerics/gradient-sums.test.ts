@@ -5,7 +5,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { LocalEngine } from '../../src/engine/local-engine.ts';
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import { loadKernelModule } from '../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../src/kernels/load-kernels.ts';
 import { GradientSums } from '../../src/model/gradient-sums.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Bucket } from '../../src/model/model.ts';

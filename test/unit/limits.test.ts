@@ -17,8 +17,9 @@ import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_LAYERS, MAX_SHARDS } from '../../src/li
 import { layerSchema } from '../../src/layers/registry.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
-import { encodeDescription, readModel, type ModelDescription } from '../../src/predict/model-files.ts';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { encodeDescription, type ModelDescription } from '../../src/predict/model-files.ts';
+import { readModel } from '../../src/predict/load-model.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
 import { MAX_BODY_BYTES } from '../../src/protocol/limits.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
@@ -127,7 +128,7 @@ describe('the files of a trained model', () => {
     const description = JSON.parse(fs.readFileSync(file, 'utf8')) as ModelDescription;
     const hidden = Array.from({ length: 20 }, () => ({ kind: 'dense', units: 1_048_576 }));
     fs.writeFileSync(file, JSON.stringify({ ...description, layers: [...hidden, OUTPUT] }));
-    expect(await errorText(run.cwd, () => TrainedModel.load(run.directory))).toBe(
+    expect(await errorText(run.cwd, () => loadModel(run.directory))).toBe(
       'error[E_MODEL_INVALID]: run/model/config.json: the model has 20,890,746,093,569 parameters; ' +
         'WebAssembly can address 1,073,741,824',
     );

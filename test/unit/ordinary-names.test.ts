@@ -6,8 +6,8 @@ import { evaluateRun } from '../../coordinator/commands/evaluate.ts';
 import { parseConfigText } from '../../src/config/config-text.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { formatPredictions } from '../../src/predict/predictions.ts';
-import { readSamples } from '../../src/predict/samples.ts';
-import { TrainedModel } from '../../src/predict/trained-model.ts';
+import { readSamples } from '../../src/predict/sample-files.ts';
+import { loadModel } from '../../src/predict/load-model.ts';
 import { configOf, loadText, modelOf } from './src/data/fixtures.ts';
 import { saveRun } from '../helpers/saved-run.ts';
 
@@ -15,7 +15,7 @@ const NAMES = ['constructor', 'valueOf', '__proto__', 'toString'];
 const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
 
 async function predictionsOf(directory: string, file: string): Promise<string[]> {
-  const model = await TrainedModel.load(directory, { warn: () => undefined });
+  const model = await loadModel(directory, { warn: () => undefined });
   const samples = await readSamples(model.description, file, () => undefined);
   return [...formatPredictions(model.predictEach(samples), model.description)].join('').split('\n');
 }
@@ -87,7 +87,7 @@ describe('names of columns', () => {
     ]);
     const [header, first] = await predictionsOf(run.directory, path.join(run.cwd, 'table.csv'));
     expect(header).toBe('toString,2020');
-    const model = await TrainedModel.load(run.directory);
+    const model = await loadModel(run.directory);
     const [prediction] = model.predict([{ constructor: 0, valueOf: 0, ['__proto__']: 'a' }]);
     expect(
       prediction?.kind === 'values' && [prediction.values['toString'], prediction.values['2020']].join(),

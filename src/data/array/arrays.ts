@@ -1,16 +1,13 @@
-// Samples that a program hands in instead of a file: checked, flattened, and named by a hash, by which a
+// Samples that a program hands in instead of a file: checked, and named by a hash, by which a
 // config refers to them. The hash is of the values as they were given, before anything is fitted to them.
 import { didYouMean } from '../../config/suggest.ts';
-import { hashBlocks } from '../dataset/packed-dataset.ts';
+import { hashBlocks } from '../dataset/hash-dataset.ts';
 import type { RowSet } from '../table/row-set.ts';
-import { nameIndex } from '../dataset/transforms.ts';
-import { quoteValue, type LockstepError, dataError } from '../../errors.ts';
+import { arrayError, flattenNumbers, refuseInfinite, type Flat, type Numbers } from './numbers.ts';
+import { quoteValue } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
 import { MAX_SAMPLE_DIMENSIONS } from '../../limits.ts';
 import { countOf } from '../../printable.ts';
-
-/** Numbers in one list, or a list of rows of equal length. */
-export type Numbers = ArrayLike<number> | readonly ArrayLike<number>[];
 
 /** Labelled samples in memory. They must stay as they are until the call that takes them has ended. */
 export interface Samples {
@@ -89,62 +86,6 @@ function refuseUnknownFields(samples: Samples, name: string): void {
   throw arrayError(`${name}: unknown field ${quoteValue(unknown)}`, help);
 }
 
-interface Flat {
-  readonly values: Uint8Array | Float32Array | Float64Array;
-  /** [rows, values of a row]; undefined unless the numbers were a list of rows. */
-  readonly shape: readonly [number, number] | undefined;
-}
-
-/**
- * Flattens numbers into one array; bytes stay bytes.
- *
- * @throws LockstepError for values that are no numbers, or rows of unequal length
- */
-export function flattenNumbers(numbers: Numbers, name: string): Flat {
-  if (numbers instanceof Uint8Array || numbers instanceof Float32Array) {
-    return { values: numbers, shape: undefined };
-  }
-  // A canvas gives clamped bytes.
-  if (numbers instanceof Uint8ClampedArray) {
-    const values = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.length);
-    return { values, shape: undefined };
-  }
-  if (typeof numbers !== 'object' || numbers === null || !Number.isInteger(numbers.length)) {
-    throw arrayError(`${name}: expected numbers or rows of numbers, got ${quoteValue(numbers)}`);
-  }
-  if (isRows(numbers)) return flattenRows(numbers, name);
-  return { values: copyNumbers(numbers, name), shape: undefined };
-}
-
-function isRows(numbers: Numbers): numbers is readonly ArrayLike<number>[] {
-  return Array.isArray(numbers) && typeof numbers[0] === 'object' && numbers[0] !== null;
-}
-
-function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
-  const width = rows[0]?.length ?? 0;
-  const isBytes = rows.every((row) => row instanceof Uint8Array);
-  const values = new (isBytes ? Uint8Array : Float64Array)(rows.length * width);
-  for (const [index, row] of rows.entries()) {
-    if (!Number.isInteger(row?.length)) {
-      throw arrayError(`${name}, row ${index}: expected numbers, got ${quoteValue(row)}`);
-    }
-    if (row.length !== width) {
-      throw arrayError(`${name}, row ${index} has ${countOf(row.length, 'value')}, row 0 has ${width}`);
-    }
-    values.set(isBytes ? row : copyNumbers(row, `${name}, row ${index}`), index * width);
-  }
-  return { values, shape: [rows.length, width] };
-}
-
-/** Copies numbers; `Float64Array.from` alone would take null for 0 and '5' for 5. */
-function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
-  return Float64Array.from(numbers, (value: unknown, at) => {
-    if (typeof value === 'number') return value;
-    const shown = `${quoteValue(value)} (${value === null ? 'null' : typeof value})`;
-    throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is not a number: ${shown}`);
-  });
-}
-
 function takeTargets(targets: Numbers, numRows: number, name: string): Float64Array {
   const { values, shape } = flattenNumbers(targets, name);
   const isWhole = values.length > 0 && values.length % numRows === 0;
@@ -178,29 +119,6 @@ function checkShape(shape: Shape | undefined, { values }: Flat, name: string): [
   throw arrayError(`${name}.features has ${counts}`);
 }
 
-/**
- * Refuses values that are no finite float32; `shape` is that of a row of `values`.
- *
- * @throws LockstepError naming row and place
- */
-export function refuseInfinite(values: Flat['values'], shape: Shape, name: string): void {
-  if (values instanceof Uint8Array) return;
-  const at = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
-  if (at === -1) return;
-  const value = values[at] as number;
-  const message = `${name}, ${namePlace(at, shape)} is ${value}`;
-  throw Number.isNaN(value)
-    ? dataError('E_DATA_NOT_A_NUMBER', message, { help: 'fill it in, or leave the sample out' })
-    : dataError('E_DATA_OVERFLOW', `${message}, which does not fit float32 (max 3.4e38)`);
-}
-
-/** `row 3 at [0,1]`: the place of a value among rows of that shape. */
-export function namePlace(at: number, shape: Shape): string {
-  const width = sizeOf(shape);
-  const place = width === 1 ? '' : ` at ${nameIndex(shape, at % width)}`;
-  return `row ${Math.floor(at / width)}${place}`;
-}
-
 function hashSamples(set: Omit<ArraySet, 'sha256'>): string {
   const { features, numRows, shape, targets, targetWidth, sampleWeights } = set;
   const fields = [typeOf(features), numRows, shape, targetWidth, ...(sampleWeights ? ['weights'] : [])];
@@ -210,9 +128,4 @@ function hashSamples(set: Omit<ArraySet, 'sha256'>): string {
 function typeOf(values: Flat['values']): 'u8' | 'f32' | 'f64' {
   if (values instanceof Uint8Array) return 'u8';
   return values instanceof Float32Array ? 'f32' : 'f64';
-}
-
-/** An error in the form of an argument. */
-export function arrayError(message: string, help?: string): LockstepError {
-  return dataError('E_DATA_ARRAYS', message, { help });
 }

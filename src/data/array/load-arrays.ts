@@ -3,7 +3,8 @@
 // columns of a table.
 import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
-import { arrayError, namePlace, type ArraySet, type ArraySets } from './arrays.ts';
+import { arrayError, encodeArray, type FittedArray } from './numbers.ts';
+import type { ArraySet, ArraySets } from './arrays.ts';
 import { configError, dataError } from '../../errors.ts';
 import {
   assignCounts,
@@ -21,14 +22,7 @@ import {
   type SplitIndices,
 } from '../dataset/packed-dataset.ts';
 import { splitRows } from '../dataset/split.ts';
-import {
-  describeValues,
-  nameFeatures,
-  standardize,
-  tooFar,
-  type FittedFeature,
-  type Standardization,
-} from '../dataset/transforms.ts';
+import { describeValues, nameFeatures, type Standardization } from '../dataset/transforms.ts';
 import { cellsOf } from '../table/cell-store.ts';
 import type { Column } from '../table/column.ts';
 import { fitTarget } from '../table/fit-target.ts';
@@ -172,9 +166,6 @@ function writeFeatures(
   }
 }
 
-/** The fitted features of arrays. */
-export type FittedArray = FittedFeature & { readonly kind: 'array' };
-
 /** Fits the features on the rows in `train`, all of which are rows of `set`. */
 function fitArray(
   { features, shape }: ArraySet,
@@ -203,29 +194,6 @@ function describeEach(features: ArraySet['features'], width: number, train: Uint
       areFloat32,
     ),
   );
-}
-
-/**
- * Fills `rows` [numRows, values of a sample], numbers or bytes as `fitted` has them; `name` is what
- * errors call the features.
- *
- * @throws LockstepError where a standardized value does not fit float32
- */
-export function encodeArray(
-  { name, features }: Pick<ArraySet, 'name' | 'features'>,
-  { shape, standardized }: FittedArray,
-  rows: Float32Array | Uint8Array,
-): void {
-  if (!standardized) return rows.set(features);
-  const width = standardized.length;
-  for (let at = 0; at < features.length; at++) {
-    const value = features[at] as number;
-    const standardization = standardized[at % width] as Standardization;
-    rows[at] = standardize(value, standardization);
-    if (!Number.isFinite(rows[at])) {
-      throw tooFar(`${name}, ${namePlace(at, shape)} is ${value}`, standardization);
-    }
-  }
 }
 
 /**

@@ -8,7 +8,8 @@ import { readRegularFile } from '../../regular-file.ts';
 import { countOf } from '../../printable.ts';
 import { formatShape, sizeOf } from '../../shape.ts';
 import { displayPath, unreadableFile } from '../dataset/source-file.ts';
-import { takeSamples, type ArraySet, type Numbers } from './arrays.ts';
+import { takeSamples, type ArraySet } from './arrays.ts';
+import type { Numbers } from './numbers.ts';
 
 /** Bytes of a file; packed, samples take at most half of it. */
 const MAX_BYTES = 4 * 2 ** 30 - 1;

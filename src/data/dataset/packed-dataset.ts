@@ -1,7 +1,6 @@
 // A packed dataset: every sample a fixed-width row in one contiguous buffer, named by its SHA-256.
 // This is what the coordinator ships and what a worker keeps; where it came from is not known here.
 // If it is streamed, its features are in a file, and each task comes with the rows that it needs.
-import { createHash } from 'node:crypto';
 import { dataError } from '../../errors.ts';
 import { sizeOf, type Shape } from '../../shape.ts';
 import { formatCount } from '../../printable.ts';
@@ -64,8 +63,6 @@ const BLOCK_ALIGNMENT = 16;
 
 /** Largest blob: half of what a 32-bit memory can address, so that a model fits beside it. */
 export const MAX_BLOB_BYTES = 2 ** 31;
-/** Bytes hashed at once; createHash takes less than 2 GiB. */
-const HASHED_BYTES = 2 ** 26;
 
 /** Byte length of the features of a row. */
 export function featureBytes({ featureShape, featureType }: RowLayout): number {
@@ -223,42 +220,4 @@ export function totalSampleWeight(dataset: PackedDataset, indices: Uint32Array):
     for (let i = index * width; i < (index + 1) * width; i++) total += sampleWeights[i] as number;
   }
   return total;
-}
-
-/** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
-export function hashDataset(packed: PackedBlocks): string {
-  const { layout } = packed;
-  const fields = [
-    layout.numRows,
-    layout.featureShape,
-    layout.featureType,
-    layout.featureScale,
-    layout.targetKind,
-    layout.targetWidth,
-    layout.numClasses,
-    ...(layout.hasSampleWeights ? ['weights'] : []),
-  ];
-  return hashBlocks(fields, bytesOf(packed));
-}
-
-/** All bytes of a dataset, as if it were one blob. */
-function* bytesOf(packed: PackedBlocks): Generator<ArrayBufferView> {
-  const { layout, file } = packed;
-  if (file) {
-    for (const { features } of featureBlocks(packed)) yield features;
-    yield new Uint8Array(targetsByteOffset(layout) - layout.numRows * featureBytes(layout));
-  }
-  yield packed.blob;
-}
-
-/** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
-export function hashBlocks(fields: unknown, blocks: Iterable<ArrayBufferView>): string {
-  const hash = createHash('sha256').update(JSON.stringify(fields));
-  for (const { buffer, byteOffset, byteLength } of blocks) {
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-    for (let start = 0; start < byteLength; start += HASHED_BYTES) {
-      hash.update(bytes.subarray(start, start + HASHED_BYTES));
-    }
-  }
-  return hash.digest('hex');
 }

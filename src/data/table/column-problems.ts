@@ -1,26 +1,15 @@
 // Problems in the cells of a table, column by column: decided after all cells are read, so that counts are
 // known and a user sees every column at once.
 import { formatKeyPath } from '../../config/problem.ts';
-import { displayPath } from '../dataset/source-file.ts';
 import { leaveOut, type CellReference, type ColumnBuilder, type PlannedColumn } from './column.ts';
 import { listTokens, type TableFormat } from './format.ts';
 import { areLikelyTokens, countMarkedNumbers, describeMarkedNumbers, sharedUnit } from './marked-numbers.ts';
-import {
-  formatLocation,
-  listNames,
-  quoteName,
-  quoteValue,
-  shorten,
-  type SourceLocation,
-  dataError,
-} from '../../errors.ts';
-import { locateIn, type TableFile } from './table-file.ts';
+import { listNames, quoteName, quoteValue, shorten } from '../../errors.ts';
 import { countOf, formatCount } from '../../printable.ts';
 
 /** The settings that decide whether cells are problems; tables from files have a delimiter too. */
-type CellRules = Pick<TableFormat, 'decimal' | 'thousands' | 'missingTokens' | 'isSaved'>;
+export type CellRules = Pick<TableFormat, 'decimal' | 'thousands' | 'missingTokens' | 'isSaved'>;
 
-const MAX_REPORTED = 10;
 const INFINITE = /^[+-]?inf(inity)?$/i;
 /** A column of fewer texts is read as one of kinds even if most of them look like numbers. */
 const MIN_MARKED_TEXTS = 3;
@@ -226,55 +215,8 @@ function helpForMissing(column: ColumnBuilder, context: Context): string {
   return `${ways}; if ${JSON.stringify(first)} is a value, quote it, or set ${listTokens(list)}`;
 }
 
-/** Throws one error for all problems: a single problem with its place, several as a list. */
-export async function throwCellProblems(
-  problems: readonly CellProblem[],
-  files: readonly TableFile[],
-  header: readonly string[],
-): Promise<never> {
-  const reported = problems.slice(0, MAX_REPORTED);
-  const locations = await Promise.all(
-    reported.map(({ column, cell }) =>
-      (files[cell.part] as TableFile).locate(cell.line, header.indexOf(column)),
-    ),
-  );
-  const first = problems[0] as CellProblem;
-  if (problems.length === 1) {
-    throw dataError(first.code, first.message, { location: locations[0], help: first.help });
-  }
-  const lines = reported.map(
-    ({ message }, k) => `  ${formatLocation(locations[k] as SourceLocation)} ${message}`,
-  );
-  if (problems.length > MAX_REPORTED) lines.push(`  and ${problems.length - MAX_REPORTED} more`);
-  const help = [...new Set(reported.map((problem) => problem.help))].join('; or: ');
-  throw dataError(first.code, [`${problems.length} columns have problems`, ...lines].join('\n'), { help });
-}
-
-/** Warns about cells that are not wrong but probably not meant. */
-export function warnAboutColumns(
-  columns: readonly ColumnBuilder[],
-  files: readonly TableFile[],
-  { format, warn }: { readonly format: CellRules; readonly warn: (message: string) => void },
-): void {
-  for (const { plan, firstInexact } of columns) {
-    if (firstInexact === undefined) continue;
-    const { path, hasLines } = files[firstInexact.part] as TableFile;
-    const place = formatLocation(locateIn(displayPath(path), firstInexact.line, hasLines));
-    const found = `column ${quoteName(plan.name)} has ${shorten(firstInexact.cell)}`;
-    warn(`${place} ${found}; float32 cannot hold it exactly. Is it an identifier?`);
-  }
-  if (format.isSaved) return;
-  for (const { plan, kind, texts, firstText } of columns) {
-    if (kind !== 'text' || plan.kind === 'text' || !plan.isFeature) continue;
-    const found = describeNumberlike(texts, format);
-    if (found === undefined) continue;
-    const shown = `column ${quoteName(plan.name)}: ${found} (such as ${quoteValue(firstText?.cell)})`;
-    warn(`${shown}; each is a category of its own. If numbers are meant, write plain ones`);
-  }
-}
-
 /** Describes how texts that are categories look like numbers, if they do. */
-function describeNumberlike(texts: readonly string[], format: CellRules): string | undefined {
+export function describeNumberlike(texts: readonly string[], format: CellRules): string | undefined {
   const unit = sharedUnit(texts);
   if (unit !== undefined)
     return `${countOf(texts.length, 'text')} look like numbers with the unit ${quoteValue(unit)}`;

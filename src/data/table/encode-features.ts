@@ -223,6 +223,6 @@ function encodeHashes({ categories, values }: Column, buckets: number, { rows, w
 /** FNV-1a of the text's bytes in UTF-8, 32 bits. Source: http://www.isthe.com/chongo/tech/comp/fnv. */
 function hashOf(text: string): number {
   let hash = 0x811c9dc5;
-  for (const byte of Buffer.from(text, 'utf8')) hash = Math.imul(hash ^ byte, 0x01000193);
+  for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash >>> 0;
 }

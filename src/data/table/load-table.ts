@@ -37,7 +37,8 @@ import {
 } from './plan-columns.ts';
 import { configError, dataError, quoteName } from '../../errors.ts';
 import { findRows, type RowSet, type SampleSets } from './row-set.ts';
-import { columnOf, locateRow, readTable, type Table } from './table.ts';
+import { columnOf, locateRow, type Table } from './table.ts';
+import { readTable } from './read-table.ts';
 
 interface TableRequest extends PackRequest {
   /** Rows in memory, among other samples. */

@@ -1,12 +1,12 @@
 // Reproducible inputs for kernels and models, drawn by the host's Philox.
 import {
   blobByteLength,
-  hashDataset,
   targetsByteOffset,
   sampleWeightView,
   type PackedDataset,
   type RowLayout,
 } from '../../../src/data/dataset/packed-dataset.ts';
+import { hashDataset } from '../../../src/data/dataset/hash-dataset.ts';
 import { philox4x32 } from '../../../src/random.ts';
 
 /** A purpose that Lockstep itself does not use, so that no test reads a stream that a run reads. */

@@ -2,9 +2,10 @@
 // before any work is done.
 import { execFileSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { evaluate, loadModel } from '../../../api/model.ts';
+import { evaluate } from '../../../api/model.ts';
 import { train } from '../../../api/train.ts';
 import { formatError, LockstepError } from '../../../src/errors.ts';
+import { loadModel } from '../../../src/predict/load-model.ts';
 import { ROOT } from '../../helpers/cli.ts';
 
 type Call = (...args: unknown[]) => Promise<unknown>;

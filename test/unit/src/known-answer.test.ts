@@ -2,7 +2,7 @@
 // compute: a kind that is added to a registry and forgotten there would be trusted unproven.
 import { describe, expect, it } from 'vitest';
 import { KNOWN_ANSWER, KNOWN_CASES, knownAnswer } from '../../../src/known-answer.ts';
-import { loadKernelModule } from '../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../src/kernels/load-kernels.ts';
 import { activationSchema } from '../../../src/layers/activation.ts';
 import { ACTIVATIONS } from '../../../src/layers/activation.ts';
 import { layerSchema, type LayerInput } from '../../../src/layers/registry.ts';

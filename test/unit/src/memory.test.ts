@@ -1,6 +1,7 @@
 // The layout of one linear memory.
-import { describe, expect, it } from 'vitest';
-import { instantiateKernels, loadKernelModule } from '../../../src/kernels/kernels.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { instantiateKernels } from '../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../src/kernels/load-kernels.ts';
 import { MEMORY_LIMIT_BYTES, Memory, formatBytes, isOutOfMemory } from '../../../src/memory.ts';
 
 describe('Memory', () => {
@@ -77,6 +78,21 @@ describe('Memory', () => {
     );
     expect(memory.wasm.buffer.byteLength).toBe(65_536);
     expect(memory.allocate(8, 'tests')).toBe(memory.usedBytes - 64);
+  });
+
+  it('Memory names the addresses that it reserves where they are not there', () => {
+    vi.spyOn(WebAssembly, 'Memory').mockImplementation(function () {
+      throw new RangeError('could not allocate memory');
+    });
+    onTestFinished(() => void vi.restoreAllMocks());
+    expect(() => new Memory()).toThrow(
+      expect.objectContaining({
+        code: 'E_MEMORY',
+        message:
+          'out of memory: the 4 GiB of addresses that WebAssembly takes are not there (could not allocate memory)',
+        help: 'close other pages or programs, or raise the limit of the address space (ulimit -v)',
+      }),
+    );
   });
 
   it('Memory reports that the system has no more to give in words that are recognized as a lack of memory', () => {

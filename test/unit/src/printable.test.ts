@@ -18,8 +18,8 @@ import {
   formatSize,
   printable,
   shellWord,
-  wrapLines,
 } from '../../../src/printable.ts';
+import { wrapLines } from '../../../src/screen.ts';
 import { FakeTerminal } from '../../helpers/text-stream.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 

@@ -11,7 +11,7 @@ import { readCheckpoint } from '../../../src/checkpoint/checkpoint-file.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { readBytes } from '../../../src/data/dataset/source-file.ts';
 import { formatError, LockstepError } from '../../../src/errors.ts';
-import { readModel } from '../../../src/predict/model-files.ts';
+import { readModel } from '../../../src/predict/load-model.ts';
 import { readToken } from '../../../src/protocol/token.ts';
 import { readRegularFile, readRegularFileSync, UnreadableFile } from '../../../src/regular-file.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';

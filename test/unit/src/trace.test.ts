@@ -2,15 +2,18 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { expect, it } from 'vitest';
-import { readTrace } from '../../../src/trace.ts';
+import { readTrace } from '../../../src/trace-file.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 
-const MODULE = new URL('../../../dist/src/trace.js', import.meta.url).href;
+const [SPANS, FILE] = ['trace', 'trace-file'].map((name) =>
+  JSON.stringify(new URL(`../../../dist/src/${name}.js`, import.meta.url)),
+);
 
 /** Runs a program of two nested spans. */
 function runProgram(env: Readonly<Record<string, string>>): void {
   const code = `
-    import { nameInTrace, span } from ${JSON.stringify(MODULE)};
+    import { span } from ${SPANS};
+    import { nameInTrace } from ${FILE};
     nameInTrace('process', 'program');
     const endOuter = span('outer');
     const endInner = span('inner');

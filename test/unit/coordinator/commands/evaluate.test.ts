@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../../../api/model.ts';
 import { scalarMetrics, type SplitMetrics } from '../../../../src/metrics/definitions.ts';
 import type { ConfigInput } from '../../../../src/config/schema.ts';
-import { TrainedModel } from '../../../../src/predict/trained-model.ts';
+import { loadModel } from '../../../../src/predict/load-model.ts';
 import { errorText, saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 
 const CLASSES = ['low', 'middle', 'high'] as const;
@@ -104,7 +104,7 @@ describe('an evaluation', () => {
     const run = await saveClasses();
     const rows = ROWS.filter(({ level }) => level === 'high').map((row) => ({ extra: 1, ...row }));
     const metrics = await evaluateRows(run, rows);
-    const model = await TrainedModel.load(run.directory);
+    const model = await loadModel(run.directory);
     const found = model.predict(rows).filter((row) => row.kind === 'class' && row.class === 'high');
     expect(metrics).toMatchObject({ accuracy: found.length / rows.length });
   });
@@ -119,7 +119,7 @@ describe('an evaluation', () => {
         batchSize: 16,
       },
     );
-    const model = await TrainedModel.load(run.directory);
+    const model = await loadModel(run.directory);
     const row = ROWS[0] as (typeof ROWS)[number];
     const [predicted] = model.predict([row]);
     const { loss } = await evaluateRows(run, [row]);
@@ -133,7 +133,7 @@ describe('an evaluation', () => {
     const { classWeights, classNames } = run.prepared.data;
     expect(classNames).toEqual(['high', 'low', 'middle']);
     const rows = ROWS.slice(0, 9);
-    const model = await TrainedModel.load(run.directory);
+    const model = await loadModel(run.directory);
     let [loss, total] = [0, 0];
     for (const [row, prediction] of model.predict(rows).entries()) {
       if (prediction.kind !== 'class') throw new Error('no class was predicted');
@@ -186,7 +186,7 @@ describe('an evaluation', () => {
     const probabilities = await saveTargets(['share']);
     const measured = await evaluateRows(probabilities, ones);
     expect(Object.keys(measured)).toEqual(['loss', 'rmse', 'mae', 'r2', 'mape']);
-    const [predicted] = (await TrainedModel.load(probabilities.directory)).predict(ones);
+    const [predicted] = (await loadModel(probabilities.directory)).predict(ones);
     if (predicted?.kind !== 'values') throw new Error('no value was predicted');
     expect(measured).toMatchObject({ mae: 1 - (predicted.values['share'] as number) });
   });

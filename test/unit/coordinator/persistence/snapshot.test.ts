@@ -2,7 +2,8 @@
 import { expect, it } from 'vitest';
 import { restoreSnapshot, snapshotOf } from '../../../../coordinator/persistence/snapshot.ts';
 import { TrainingState } from '../../../../coordinator/training/training-state.ts';
-import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
 import { Memory } from '../../../../src/memory.ts';
 import { optimizerSchema } from '../../../../src/optimizer/registry.ts';
 import { flatModel } from '../../../helpers/flat-model.ts';

@@ -2,7 +2,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TrainingState } from '../../../../coordinator/training/training-state.ts';
 import type { TrainingStateOptions } from '../../../../coordinator/training/training-state.ts';
-import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
 import type { KernelModule } from '../../../../src/kernels/kernels.ts';
 import { Memory } from '../../../../src/memory.ts';
 import { optimizerSchema } from '../../../../src/optimizer/registry.ts';

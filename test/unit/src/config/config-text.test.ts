@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatConfigYaml, parseConfigText } from '../../../../src/config/config-text.ts';
-import { resolveConfigPaths } from '../../../../src/config/data-sources.ts';
+import { resolveConfigPaths } from '../../../../src/config/resolve-paths.ts';
 import { validateConfig } from '../../../../src/config/validate.ts';
 import { configSchema, type ConfigInput } from '../../../../src/config/schema.ts';
 import { ACTIVATIONS } from '../../../../src/layers/activation.ts';

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { loadKernelModule } from '../../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
 import { loadKernelBuilds } from '../../../../src/known-answer.ts';
 
 const NODE = `this Node.js (${process.version}, ${process.arch})`;

@@ -3,7 +3,8 @@ import v8 from 'node:v8';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import * as kernelWidth from '../../../../src/kernels/kernel-width.ts';
 import type { WidthTrial } from '../../../../src/kernels/kernel-width.ts';
-import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
 import type { Kernels } from '../../../../src/kernels/kernels.ts';
 
 const { trialMemory, tryWidths, wantedWidth } = kernelWidth;
@@ -90,7 +91,7 @@ describe('loading the kernels', () => {
       tryWidths: () => trial,
     }));
     vi.resetModules();
-    const fresh = await import('../../../../src/kernels/kernels.ts');
+    const fresh = await import('../../../../src/kernels/load-kernels.ts');
     const loaded = [await fresh.loadKernelModule('strict'), await fresh.loadKernelModule('fused')];
     return { flags, modules: loaded.map(({ width, isInexactAt256 }) => ({ width, isInexactAt256 })) };
   }

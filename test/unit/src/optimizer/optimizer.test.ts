@@ -1,7 +1,8 @@
 // The life of a step: bucket by bucket, committed or abandoned, and its treatment of parameters of
 // each role. The arithmetic is tested with the kernels.
 import { beforeEach, describe, expect, it } from 'vitest';
-import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
 import type { Kernels } from '../../../../src/kernels/kernels.ts';
 import { Memory } from '../../../../src/memory.ts';
 import type { Model } from '../../../../src/model/model.ts';

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readModel } from '../../../../src/predict/model-files.ts';
+import { readModel } from '../../../../src/predict/load-model.ts';
 import { errorText, saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 
 function saveSmall(): Promise<SavedRun> {

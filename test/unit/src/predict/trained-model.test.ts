@@ -3,10 +3,11 @@
 import { describe, expect, it } from 'vitest';
 import type { Samples } from '../../../../src/data/array/arrays.ts';
 import { featureView } from '../../../../src/data/dataset/packed-dataset.ts';
-import { inverseTarget } from '../../../../src/data/dataset/transforms.ts';
+import { inverseTarget, type FittedFeature } from '../../../../src/data/dataset/transforms.ts';
 import type { LossKind } from '../../../../src/losses/registry.ts';
-import type { PredictInput } from '../../../../src/predict/samples.ts';
-import { TrainedModel } from '../../../../src/predict/trained-model.ts';
+import { encodeSamples, type Pixels, type PredictInput } from '../../../../src/predict/samples.ts';
+import { loadModel } from '../../../../src/predict/load-model.ts';
+import type { TrainedModel } from '../../../../src/predict/trained-model.ts';
 import { errorText, saveRun, type SavedRun } from '../../../helpers/saved-run.ts';
 
 const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
@@ -55,7 +56,7 @@ function saveTable(
 
 async function loadAndWarn(run: SavedRun): Promise<{ model: TrainedModel; warnings: string[] }> {
   const warnings: string[] = [];
-  const model = await TrainedModel.load(run.directory, { warn: (message) => warnings.push(message) });
+  const model = await loadModel(run.directory, { warn: (message) => warnings.push(message) });
   return { model, warnings };
 }
 
@@ -105,13 +106,65 @@ describe('the outputs of a trained model', () => {
     }
     expect(model.predict(new Uint8ClampedArray(pixels) as object as PredictInput)).toEqual(predictions);
     const wrongType = 'error[E_DATA_FORMAT]: the samples: expected a Float32Array or a Uint8Array, got ';
-    expect(await errorText(run.cwd, () => model.predict([[...pixels]]))).toBe(`${wrongType}a list of 1`);
     expect(
       await errorText(run.cwd, () => model.outputs(Float64Array.from(pixels) as object as Uint8Array)),
     ).toBe(`${wrongType}a Float64Array`);
     expect(await errorText(run.cwd, () => model.outputs(pixels.subarray(1)))).toBe(
       'error[E_DATA_SHAPE]: 35 values are not a whole number of samples of 1x2x3',
     );
+  });
+});
+
+describe('images as a canvas has them', () => {
+  /** Pixels of red, green and blue, and an alpha. */
+  const image = (width: number, height: number, ...colours: readonly number[][]): Pixels => ({
+    width,
+    height,
+    data: Uint8ClampedArray.from(colours.flatMap((colour) => [...colour, 7])),
+  });
+  const fitted = (...shape: readonly number[]): FittedFeature => ({ kind: 'pixels', shape, scale: 1 / 255 });
+
+  it('images as a canvas has them become bytes, channels first, without alpha', () => {
+    const images = [image(2, 1, [1, 2, 3], [4, 5, 6]), image(2, 1, [7, 8, 9], [10, 11, 12])];
+    expect([...encodeSamples(images, fitted(3, 1, 2))]).toEqual([1, 4, 2, 5, 3, 6, 7, 10, 8, 11, 9, 12]);
+    const grey = [image(1, 2, [1, 1, 1], [2, 2, 2])];
+    for (const shape of [
+      [2, 1],
+      [1, 2, 1],
+    ])
+      expect([...encodeSamples(grey, fitted(...shape))]).toEqual([1, 2]);
+  });
+
+  it.each<[string, unknown, string]>([
+    [
+      'of another size',
+      [image(2, 1, [1, 1, 1], [2, 2, 2])],
+      'image 0: expected ImageData of 1x2 pixels, got 2x1, 8 bytes\n  help: draw it on a canvas of that size',
+    ],
+    [
+      'with too few bytes',
+      [image(1, 2, [1, 1, 1])],
+      'image 0: expected ImageData of 1x2 pixels, got 1x2, 4 bytes\n  help: draw it on a canvas of that size',
+    ],
+    [
+      'that are lists of numbers',
+      [[1, 2]],
+      'image 0: expected ImageData of 1x2 pixels, got a list of 2\n  help: draw it on a canvas of that size',
+    ],
+    [
+      'that are null',
+      [null],
+      'image 0: expected ImageData of 1x2 pixels, got null\n  help: draw it on a canvas of that size',
+    ],
+    [
+      'in colour, where the model takes grey',
+      [image(1, 2, [1, 1, 1], [2, 2, 3])],
+      'image 0: pixel [1,0] is 2, 2, 3; the model takes grey\n' +
+        '  help: turn colours into grey as your training images were',
+    ],
+  ])('images %s are refused', async (_, images, message) => {
+    const encode = (): unknown => encodeSamples(images as PredictInput, fitted(2, 1));
+    expect(await errorText('', encode)).toBe(`error[E_DATA_SHAPE]: ${message}`);
   });
 });
 

@@ -5,7 +5,8 @@ import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hostMath, integerPower, power } from '../../../../src/kernels/host-math.ts';
 import type { HostMath } from '../../../../src/kernels/host-math.ts';
-import { instantiateKernels, loadKernelModule } from '../../../../src/kernels/kernels.ts';
+import { instantiateKernels } from '../../../../src/kernels/kernels.ts';
+import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
 import { Memory } from '../../../../src/memory.ts';
 import {
   FIRST_PLATEAU,

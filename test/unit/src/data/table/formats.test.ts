@@ -16,7 +16,7 @@ import {
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { describe, expect, it } from 'vitest';
 import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
-import { resolveConfigPaths } from '../../../../../src/config/data-sources.ts';
+import { resolveConfigPaths } from '../../../../../src/config/resolve-paths.ts';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';
 import { formatError, type LockstepError } from '../../../../../src/errors.ts';
 import { configOf, directoryOf, errorOf, featuresOf, load, NO_SPLIT } from '../fixtures.ts';

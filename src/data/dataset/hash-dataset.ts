@@ -1,0 +1,44 @@
+// Names a dataset by its content.
+import { createHash } from 'node:crypto';
+import { featureBlocks, featureBytes, targetsByteOffset, type PackedBlocks } from './packed-dataset.ts';
+
+/** Bytes hashed at once; createHash takes less than 2 GiB. */
+const HASHED_BYTES = 2 ** 26;
+
+/** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
+export function hashDataset(packed: PackedBlocks): string {
+  const { layout } = packed;
+  const fields = [
+    layout.numRows,
+    layout.featureShape,
+    layout.featureType,
+    layout.featureScale,
+    layout.targetKind,
+    layout.targetWidth,
+    layout.numClasses,
+    ...(layout.hasSampleWeights ? ['weights'] : []),
+  ];
+  return hashBlocks(fields, bytesOf(packed));
+}
+
+/** All bytes of a dataset, as if it were one blob. */
+function* bytesOf(packed: PackedBlocks): Generator<ArrayBufferView> {
+  const { layout, file } = packed;
+  if (file) {
+    for (const { features } of featureBlocks(packed)) yield features;
+    yield new Uint8Array(targetsByteOffset(layout) - layout.numRows * featureBytes(layout));
+  }
+  yield packed.blob;
+}
+
+/** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
+export function hashBlocks(fields: unknown, blocks: Iterable<ArrayBufferView>): string {
+  const hash = createHash('sha256').update(JSON.stringify(fields));
+  for (const { buffer, byteOffset, byteLength } of blocks) {
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    for (let start = 0; start < byteLength; start += HASHED_BYTES) {
+      hash.update(bytes.subarray(start, start + HASHED_BYTES));
+    }
+  }
+  return hash.digest('hex');
+}
