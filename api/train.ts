@@ -8,6 +8,7 @@ import type { DataSource } from '../src/config/data-sources.ts';
 import { checkConfig } from '../src/config/validate.ts';
 import { checkOptions, functionOption, metricsOption, pathOption } from '../src/config/options.ts';
 import type { ConfigInput } from '../src/config/schema.ts';
+import type { LossInput } from '../src/losses/registry.ts';
 import { isSamples, takeSamples } from '../src/data/array/arrays.ts';
 import type { ArraySet, ArraySets, Samples } from '../src/data/array/arrays.ts';
 import { takeRows, type RowSet } from '../src/data/table/row-set.ts';
@@ -26,18 +27,17 @@ import type { EpochRecord, StepRecord } from '../coordinator/training/train.ts';
 import { gather, isRows, settled, type Rows, type Waiting } from './waiting.ts';
 
 type DataInput = ConfigInput['data'];
-type Split = 'train' | 'validation' | 'test';
 
 /** The `data` of a config; samples, or rows of a table, may stand where a file would. */
-export type TrainData = Omit<DataInput, Split> & {
-  readonly [Key in Split]?: DataSource | Samples | Rows | undefined;
+export type TrainData = Omit<DataInput, 'train' | 'validation' | 'test'> & {
+  readonly [Split in 'train' | 'validation' | 'test']?: DataSource | Samples | Rows | undefined;
 };
-
-type LossInput = ConfigInput['loss'];
 
 /** A config as a program writes it: the fields of a config file, or samples or rows in memory as its `data`. */
 export type TrainConfig<Loss extends LossInput = LossInput> = Omit<ConfigInput, 'data' | 'loss'> & {
+  /** The samples: where they are, how they are read and split. */
   readonly data: TrainData;
+  /** The loss that is minimised. */
   readonly loss: Loss;
 };
 

@@ -21,10 +21,13 @@ export const EXIT = {
 /** The reason a command failed; decides the exit code. */
 export type ErrorCategory = Exclude<keyof typeof EXIT, 'done' | 'bug' | 'interrupted' | 'terminated'>;
 
-/** A place in a file the user wrote; line and column count from 1. */
+/** A place in a file that the user wrote. */
 export interface SourceLocation {
+  /** Its path, or what stands for one, such as `options of train`. */
   readonly file: string;
+  /** The line, from 1. */
   readonly line?: number | undefined;
+  /** The character of the line, from 1. */
   readonly column?: number | undefined;
 }
 
@@ -43,11 +46,16 @@ export interface ErrorDetails {
 
 /** An error with words for the user, a stable code and an exit code. */
 export class LockstepError extends Error {
+  /** The kind of problem, which decides the exit code of a command. */
   readonly category: ErrorCategory;
+  /** Stable identifier, such as `E_DATA_RAGGED_ROW`. */
   readonly code: `E_${string}`;
+  /** The place in a file, if there is one. */
   readonly location: SourceLocation | undefined;
+  /** The next action to take. */
   readonly help: string | undefined;
 
+  /** @internal */
   constructor(details: ErrorDetails) {
     super(details.message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = 'LockstepError';
@@ -57,6 +65,7 @@ export class LockstepError extends Error {
     this.help = details.help;
   }
 
+  /** The exit code of a command that ends by this error. */
   get exitCode(): number {
     return EXIT[this.category];
   }

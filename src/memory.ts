@@ -17,6 +17,12 @@ const FIRST_REGION = 8192;
 /** The largest memory that 32-bit WebAssembly can address. */
 export const MEMORY_LIMIT_BYTES = MAX_PAGES * PAGE_BYTES;
 
+/**
+ * Memories that were released. V8 frees one when it collects garbage, which the size of these memories does
+ * not make it do: so they are taken again first.
+ */
+const spares: WeakRef<WebAssembly.Memory>[] = [];
+
 /** Allocates regions of a WebAssembly memory. Addresses are byte offsets. */
 export class Memory {
   readonly wasm: WebAssembly.Memory;
@@ -25,6 +31,24 @@ export class Memory {
   constructor(wasm?: WebAssembly.Memory) {
     this.wasm = wasm ?? reserveMemory();
     if (!wasm) Atomics.store(this.#topWord(), TOP_INDEX, FIRST_REGION / ALIGNMENT);
+  }
+
+  /** A memory that was released, empty again, or a new one. */
+  static takeSpare(): Memory {
+    while (spares.length > 0) {
+      const wasm = spares.pop()?.deref();
+      if (!wasm) continue;
+      const memory = new Memory(wasm);
+      memory.bytes(FIRST_REGION, memory.usedBytes - FIRST_REGION).fill(0);
+      Atomics.store(memory.#topWord(), TOP_INDEX, FIRST_REGION / ALIGNMENT);
+      return memory;
+    }
+    return new Memory();
+  }
+
+  /** Gives the memory back: nothing may be read or written any more. */
+  release(): void {
+    spares.push(new WeakRef(this.wasm));
   }
 
   /**

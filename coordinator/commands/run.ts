@@ -74,17 +74,21 @@ export interface RunOptions {
 export interface StartedRun {
   /** Its directory. */
   readonly directory: string;
+  /** The seed of the config. */
   readonly seed: number;
   /** Most epochs. */
   readonly epochs: number;
+  /** Steps of an epoch. */
   readonly stepsPerEpoch: number;
   /** Steps that were taken before, by the run that resumes here; else 0. */
   readonly stepsDone: number;
+  /** Parameters of the model. */
   readonly numParameters: number;
 }
 
 /** A finished run. */
 export interface FinishedRun<Metrics = SplitMetrics> {
+  /** Its figures, as in `summary.json`. */
   readonly summary: Summary<Metrics>;
   /** Its directory. */
   readonly directory: string;

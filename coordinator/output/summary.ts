@@ -1,5 +1,4 @@
 // The result of a run: the content of `summary.json`, whose names are stable, and a table for people.
-import type { Config } from '../../src/config/schema.ts';
 import { quoteName, shorten } from '../../src/errors.ts';
 import type { KernelWidth } from '../../src/kernels/kernel-width.ts';
 import type { Numerics } from '../../src/kernels/kernels.ts';
@@ -13,21 +12,30 @@ import type { Baseline } from '../training/baseline.ts';
 
 /** The content of `summary.json`. */
 export interface Summary<Metrics = SplitMetrics> {
+  /** The run's name. */
   readonly name: string;
+  /** The seed of the config. */
   readonly seed: number;
+  /** The build of the kernels: `strict` or `fused`. */
   readonly numerics: Numerics;
   /** Bits of the coordinator's vectors, on which no other figure but the times depends. */
   readonly kernelWidth: KernelWidth;
   /** Slices of a full batch. */
   readonly shards: number;
-  /** The form of gradients: f32, or bf16 with the most groups of a batch. */
-  readonly wire: Config['wire'];
+  /** The form in which sums of gradients travel. */
+  readonly wire: {
+    /** `f32`, or `bf16`: sums of groups are rounded to bfloat16. */
+    readonly gradients: 'f32' | 'bf16';
+    /** Most groups of a batch; bf16 only. */
+    readonly groups?: number | undefined;
+  };
   /** SHA-256 of the trained weights: little-endian f32 bytes of the flat parameter vector. */
   readonly weightsSha256: string;
   /** Epochs trained. */
   readonly epochs: number;
   /** The epoch after which early stopping, or a program, ended the run; absent if neither did. */
   readonly stoppedEarly?: number | undefined;
+  /** Optimizer steps taken. */
   readonly steps: number;
   /** Training samples seen, each epoch counted. */
   readonly samplesSeen: number;
@@ -42,7 +50,11 @@ export interface Summary<Metrics = SplitMetrics> {
   /** `samplesSeen / trainSeconds`. */
   readonly samplesPerSecond: number;
   /** The last epoch's mean loss over its batches. */
-  readonly train: { readonly loss: number; readonly [name: string]: number };
+  readonly train: {
+    /** Mean over the epoch's samples, each before its step. */
+    readonly loss: number;
+    readonly [name: string]: number;
+  };
   /** Metrics of the best weights; absent if the split is empty. */
   readonly validation?: Metrics | undefined;
   /** Measured once, on the best weights. Absent if the split is empty. */
@@ -50,7 +62,11 @@ export interface Summary<Metrics = SplitMetrics> {
   /** Predictions without a model, on the test split. Absent as `test` is. */
   readonly baseline?: Baseline | undefined;
   /** The epoch whose weights are kept, with its validation metrics. */
-  readonly best: { readonly epoch: number; readonly [name: string]: number };
+  readonly best: {
+    /** The epoch, from 1. */
+    readonly epoch: number;
+    readonly [name: string]: number;
+  };
 }
 
 /** The parts of the text about a run that are not in its summary. */

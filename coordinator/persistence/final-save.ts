@@ -10,8 +10,8 @@ import { LockstepError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
 import { DESCRIPTION_FILE, encodeDescription, WEIGHTS_FILE } from '../../src/predict/model-files.ts';
 import { shellWord } from '../../src/printable.ts';
-import { encodeSafetensors } from '../../src/safetensors.ts';
 import type { Checkpointer } from './checkpointer.ts';
+import { encodeWeights } from './snapshot.ts';
 
 /** A run at its end, and where it saves. */
 export interface EndingRun {
@@ -85,14 +85,9 @@ export async function saveModel(
   { config, data }: Pick<PreparedRun, 'config' | 'data'>,
   state: TrainingState,
 ): Promise<void> {
-  const { model, memory, parameters } = state;
+  const { model } = state;
   const weightsSha256 = state.weightsSha256();
-  const tensors = model.tensors.map(({ name, shape, offset, length }) => ({
-    name,
-    shape,
-    values: memory.f32(parameters + 4 * offset, length),
-  }));
-  await writeResultFile(path.join(directory, WEIGHTS_FILE), encodeSafetensors(tensors, { weightsSha256 }));
+  await writeResultFile(path.join(directory, WEIGHTS_FILE), encodeWeights(state, weightsSha256));
   const description = encodeDescription(describeSaved({ config, data, model }, weightsSha256));
   await writeResultFile(path.join(directory, DESCRIPTION_FILE), description);
 }

@@ -3,6 +3,7 @@
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { formatShape } from '../../src/shape.ts';
 import { ModuleNumbers, translateName } from '../../src/model/tensor-names.ts';
+import { encodeSafetensors } from '../../src/safetensors.ts';
 import type { NamedTensor, TensorSource } from '../../src/safetensors.ts';
 import type { StateVectors, TrainingState } from '../training/training-state.ts';
 
@@ -12,6 +13,19 @@ interface TensorPlace {
   readonly shape: readonly number[];
   readonly address: number;
   readonly length: number;
+}
+
+/** The current weights as a file: safetensors with the layout and names of a PyTorch Sequential. */
+export function encodeWeights(
+  { memory, model, parameters }: TrainingState,
+  weightsSha256: string,
+): Uint8Array {
+  const tensors = model.tensors.map(({ name, shape, offset, length }) => ({
+    name,
+    shape,
+    values: memory.f32(parameters + 4 * offset, length),
+  }));
+  return encodeSafetensors(tensors, { weightsSha256 });
 }
 
 /** Views of everything that steps change, between two steps: to be copied before the next one. */

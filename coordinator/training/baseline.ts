@@ -8,14 +8,29 @@ import { treeSum } from '../../src/tree.ts';
 import { predictionKindOf, type MeasureOptions } from './measure.ts';
 
 /** The metrics that a prediction without a model has on the test split. */
-export type Baseline =
-  | { readonly kind: 'mean'; readonly rmse: number; readonly mae: number; readonly r2: number }
-  | {
-      readonly kind: 'majority';
-      readonly accuracy: number;
-      /** The class that is always predicted; absent where each of several labels has its own. */
-      readonly className?: string | undefined;
-    };
+export type Baseline = MeanBaseline | MajorityBaseline;
+
+/** Metrics of always predicting the mean of the training targets, averaged over target columns. */
+export interface MeanBaseline {
+  /** Tells it from the most frequent class. */
+  readonly kind: 'mean';
+  /** Root mean squared error. */
+  readonly rmse: number;
+  /** Mean absolute error. */
+  readonly mae: number;
+  /** Coefficient of determination. */
+  readonly r2: number;
+}
+
+/** Metrics of always predicting the most frequent class of the training split. */
+export interface MajorityBaseline {
+  /** Tells it from the mean. */
+  readonly kind: 'majority';
+  /** Share of rows that are of that class. */
+  readonly accuracy: number;
+  /** The class that is always predicted; absent where each of several labels has its own. */
+  readonly className?: string | undefined;
+}
 
 /** Measures the baseline; undefined without a test split. */
 export function measureBaseline(run: Pick<MeasureOptions, 'config' | 'data'>): Baseline | undefined {

@@ -4,6 +4,7 @@ import { LockstepError, quoteName, quoteValue } from '../../src/errors.ts';
 
 /** A split, besides its outputs and targets. */
 export interface MetricInfo {
+  /** Rows of the split. */
   readonly numRows: number;
   /** Outputs of a row: logits of classes or labels, or a value for each target column. */
   readonly outputWidth: number;
@@ -11,15 +12,22 @@ export interface MetricInfo {
   readonly targetWidth: number;
   /** Names of the classes; empty for numbers. */
   readonly classNames: readonly string[];
+  /** Names of the target columns, or of the one with the classes. */
   readonly targetNames: readonly string[];
   /** Weights of the rows; undefined where all count the same. */
   readonly weights: Float32Array | undefined;
   /** Each target column of numbers in its own unit; empty for classes. */
-  readonly columns: readonly {
-    readonly name: string;
-    readonly actual: Float64Array;
-    readonly predicted: Float64Array;
-  }[];
+  readonly columns: readonly MetricColumn[];
+}
+
+/** A target column of numbers in its own unit. */
+export interface MetricColumn {
+  /** The name of the target. */
+  readonly name: string;
+  /** Its numbers as they were read, [numRows]. */
+  readonly actual: Float64Array;
+  /** The model's predictions of them, [numRows]. */
+  readonly predicted: Float64Array;
 }
 
 /**

@@ -30,6 +30,7 @@ import { planMemory, warnOfMemory } from './memory-plan.ts';
 import type { LocalCompute, MemoryPlan } from './memory-plan.ts';
 import { requireLimits } from './run-descriptions.ts';
 import { TrainingState } from './training-state.ts';
+import type { TrainingStateOptions } from './training-state.ts';
 
 /** A run ready to train. */
 export interface PreparedRun {
@@ -102,8 +103,13 @@ export async function prepareRun(
   return prepared;
 }
 
+/** The parts that a state is made of. */
+type StateParts = Pick<PreparedRun, 'kernels' | 'memory' | 'model'> & {
+  readonly config: TrainingStateOptions['config'] & Pick<Config, 'model' | 'seed'>;
+};
+
 /** The weights that the run starts from: drawn, or read from `model.init`. */
-export async function initialState({ config, kernels, memory, model }: PreparedRun): Promise<TrainingState> {
+export async function initialState({ config, kernels, memory, model }: StateParts): Promise<TrainingState> {
   const { init } = config.model;
   const file = init === undefined ? undefined : decodeSafetensors(await readInitFile(init), init);
   return new TrainingState({

@@ -28,14 +28,17 @@ import type { CurrentWeights, TrainingState } from './training-state.ts';
 export interface StepRecord {
   /** Steps so far, from 1. */
   readonly step: number;
+  /** The epoch that it is part of, from 1. */
   readonly epoch: number;
   /** Mean loss of the batch, before the step. */
   readonly loss: number;
   /** Norm of the mean gradient, before clipping. */
   readonly gradNorm: number;
+  /** The learning rate of the step. */
   readonly learningRate: number;
   /** Samples per second of the epoch so far. */
   readonly samplesPerSecond: number;
+  /** Workers that take part; 0 where this process computes. */
   readonly workers: number;
   /** Fingerprint of the weights after the step. */
   readonly fingerprint: string;
@@ -45,12 +48,17 @@ export interface StepRecord {
 
 /** One epoch, as it is logged. */
 export interface EpochRecord<Metrics = SplitMetrics> {
+  /** Epochs so far, from 1. */
   readonly epoch: number;
+  /** Steps so far. */
   readonly step: number;
   /** Mean loss over the epoch's samples, each before its step. */
   readonly trainLoss: number;
+  /** Metrics of the validation split; undefined if it is empty. */
   readonly validation: Metrics | undefined;
+  /** Samples per second of the epoch's steps. */
   readonly samplesPerSecond: number;
+  /** Most workers at one time so far. */
   readonly workers: number;
   /** SHA-256 of the weights that were validated. */
   readonly weightsSha256: string;

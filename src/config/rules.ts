@@ -20,6 +20,19 @@ export function checkRules(config: Config): ConfigFinding[] {
   ];
 }
 
+/** Everything that is wrong with the parts of a config that do not depend on its data. */
+export function checkModelRules(config: Config): ConfigFinding[] {
+  return [
+    ...checkFunctions(config, lastFunctions(config.model.layers, LAYERS)),
+    ...checkOptimizer(config),
+    ...checkSchedule(config),
+    ...checkWarmup(config),
+    ...checkWire(config),
+  ];
+}
+
+const LAYERS: KeyPath = ['model', 'layers'];
+
 function checkLoss(config: Config): ConfigFinding[] {
   const { loss, data, classWeights } = config;
   const kind = dataKind(data);
@@ -134,9 +147,8 @@ function checkLastLayer(config: Config): ConfigFinding[] {
   const { layers } = config.model;
   const last = layers.length - 1;
   const layer = layers[last];
-  const path = ['model', 'layers'];
-  const units = layer?.kind === 'dense' ? checkUnits(config, layer.units, [...path, last, 'units']) : [];
-  return [...units, ...checkFunctions(config, lastFunctions(layers, path))];
+  const units = layer?.kind === 'dense' ? checkUnits(config, layer.units, [...LAYERS, last, 'units']) : [];
+  return [...units, ...checkFunctions(config, lastFunctions(layers, LAYERS))];
 }
 
 function checkFunctions({ loss }: Config, functions: readonly LastFunction[]): ConfigFinding[] {

@@ -475,6 +475,7 @@ function withArrayNames(data: z.output<typeof dataSchema>): z.output<typeof data
 }
 
 export type Config = z.output<typeof configSchema>;
+/** A config as a config file has it; docs/config.md has every field. Defaults may be left out. */
 export type ConfigInput = z.input<typeof configSchema>;
 export type DataConfig = Config['data'];
 export type MissingRule = z.output<typeof missingRule>;

@@ -13,7 +13,7 @@ import { quoteValue } from '../errors.ts';
 type Validation = { readonly config: Config } | { readonly findings: readonly ConfigFinding[] };
 
 /** Checks each field by the schema and, once these are right, the rules between fields. */
-export function validateConfig(value: unknown): Validation {
+export function validateConfig(value: unknown, rules = checkRules): Validation {
   // A program may hand in what no file can hold; the schema walks it recursively.
   if (isDeeperThan(value, MAX_DEPTH)) {
     return { findings: [{ path: [], at: 'value', message: `nested deeper than ${MAX_DEPTH} levels` }] };
@@ -21,17 +21,20 @@ export function validateConfig(value: unknown): Validation {
   const parsed = configSchema.safeParse(value);
   if (!parsed.success)
     return { findings: parsed.error.issues.flatMap((issue) => describeIssue(issue, value)) };
-  const findings = checkRules(parsed.data);
+  const findings = rules(parsed.data);
   return findings.length > 0 ? { findings } : { config: parsed.data };
 }
 
-/** Checks a config that no file has. @throws LockstepError E_CONFIG_INVALID with all that is wrong with it */
-export function checkConfig(value: unknown): Config {
-  const validation = validateConfig(value);
+/**
+ * Checks a config that no file has; `place` is what errors call it.
+ * @throws LockstepError E_CONFIG_INVALID with all that is wrong with it
+ */
+export function checkConfig(value: unknown, place = 'config', rules = checkRules): Config {
+  const validation = validateConfig(value, rules);
   if ('config' in validation) return validation.config;
-  const location = { file: 'config' };
+  const location = { file: place };
   const problems = validation.findings.map(({ message, help }) => ({ message, help, location }));
-  throw problemsError('E_CONFIG_INVALID', 'config', problems);
+  throw problemsError('E_CONFIG_INVALID', place, problems);
 }
 
 function isDeeperThan(value: unknown, depth: number): boolean {

@@ -60,7 +60,7 @@ export interface EngineParts {
   readonly kernels: Kernels;
   readonly memory: Memory;
   readonly model: Model;
-  readonly loss: LossInput;
+  readonly loss: LossInput | Loss;
   readonly seed: number;
   readonly plan: EnginePlan;
   /** Addresses of the packed weights, in the order of the model's `packedLengths`. */
@@ -171,7 +171,7 @@ export class Engine {
       const indices = task.indices.subarray(start, Math.min(start + plan.maxRows, numRows));
       this.#samples.gather(samples, indices, (task.position ?? 0) + start);
       const address = this.#forward(indices.length);
-      this.#runLoss(this.#loss, address, indices.length);
+      this.#runLoss(this.#loss, address, Uint32Array.of(0, indices.length));
       rowLosses.set(memory.f64(this.#rowLosses, indices.length), start);
       const shown = outputs.subarray(start * width, (start + indices.length) * width);
       if (isSequence(samples.layout)) this.#describeSequences(address, shown, width);
@@ -261,11 +261,13 @@ export class Engine {
   }
 
   /** Sets `rowLosses` to the losses of the rows, and the first error block to their gradient. */
-  #runLoss(loss: Loss, outputs: number, rows: number): void {
+  #runLoss(loss: Loss, outputs: number, bounds: Uint32Array): void {
     const { kernels, model } = this.#parts;
     const { targets, sampleWeights } = this.#samples;
     const [dY, rowLosses] = [this.#lossGradient, this.#rowLosses];
-    loss.run(kernels, { outputs, targets, sampleWeights, rows, shape: model.outputShape, dY, rowLosses });
+    const rows = bounds[bounds.length - 1] as number;
+    const shape = model.outputShape;
+    loss.run(kernels, { outputs, targets, sampleWeights, rows, bounds, shape, dY, rowLosses });
   }
 
   /**
@@ -277,7 +279,7 @@ export class Engine {
     const positions = samples.layout.targetWidth;
     const rows = described.length / width;
     const classes = model.outputShape.at(-1) as number;
-    if (this.#logLoss) this.#runLoss(this.#logLoss, outputs, rows);
+    if (this.#logLoss) this.#runLoss(this.#logLoss, outputs, Uint32Array.of(0, rows));
     kernels.labelRanks(outputs, this.#samples.targets, rows * positions, classes, this.#lossGradient);
     const ranks = memory.f32(this.#lossGradient, rows * positions);
     const logLosses = memory.f64(this.#rowLosses, rows);
@@ -288,7 +290,7 @@ export class Engine {
   }
 
   #lossBackward({ bounds, gradient, indices, merges }: Subtree, outputs: number): void {
-    this.#runLoss(this.#loss, outputs, indices.length);
+    this.#runLoss(this.#loss, outputs, bounds);
     const rowLosses = this.#parts.memory.f64(this.#rowLosses, indices.length);
     this.#lossSums.set(gradient, treeSum(shardLosses(rowLosses, bounds)));
     for (const { left, right } of merges) {

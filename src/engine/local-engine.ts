@@ -2,14 +2,14 @@
 // distributed one is checked.
 import { rowSource } from '../data/dataset/packed-dataset.ts';
 import type { PackedBlocks, RowSource } from '../data/dataset/packed-dataset.ts';
-import { evaluationBounds } from '../data/dataset/split.ts';
+import { evaluationBounds, range } from '../data/dataset/split.ts';
 import { instantiateKernels } from '../kernels/kernels.ts';
 import type { KernelModule, Kernels } from '../kernels/kernels.ts';
 import { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
 import { cutBatch } from '../model/shards.ts';
 import type { Sharding } from '../model/shards.ts';
-import type { LossInput } from '../losses/registry.ts';
+import type { Loss, LossInput } from '../losses/registry.ts';
 import { treeSum } from '../tree.ts';
 import { Engine, partsOf, wholeTask } from './engine.ts';
 import type { PartialSum, EvaluatedRows, TaskRows } from './engine.ts';
@@ -21,11 +21,13 @@ import type { Samples } from './samples.ts';
 export interface LocalEngineOptions {
   readonly kernelModule: KernelModule;
   readonly model: Model;
-  readonly loss: LossInput;
+  readonly loss: LossInput | Loss;
   readonly seed: number;
   readonly dataset: PackedBlocks;
   /** True where tasks bring their rows; default: if the dataset has a file. */
   readonly isStreamed?: boolean | undefined;
+  /** Rows of a streamed dataset that are in memory at once; default: enough for large evaluations. */
+  readonly maxRows?: number | undefined;
   readonly batchSize: number;
   readonly shards: number;
   /** Most groups of shards whose sums are rounded; default: no sum is. */
@@ -57,7 +59,7 @@ export class LocalEngine {
     this.#packedWeights = model.stack.allocatePacked(memory);
     const { layout, blob, file } = dataset;
     const { isStreamed = file !== undefined } = options;
-    this.#maxRows = isStreamed ? streamedRows(options) : undefined;
+    this.#maxRows = isStreamed ? (options.maxRows ?? streamedRows(options)) : undefined;
     this.#source = rowSource(dataset);
     this.#samples = allocateSamples(memory, layout, this.#maxRows);
     if (!isStreamed) memory.bytes(this.#samples.address, blob.byteLength).set(blob);
@@ -113,15 +115,29 @@ export class LocalEngine {
     return this.#engine.evaluate(placeRows(this.memory, this.#samples, task));
   }
 
-  /** Computes loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. */
+  /**
+   * Computes loss sum and outputs of the rows; `shardRows` rows make one shard of the loss tree. `source`
+   * packs them, if it is not the dataset's.
+   */
   evaluateRows(
     indices: Uint32Array,
     shardRows: number,
+    source: RowSource | undefined = this.#source,
   ): { lossSum: number; outputs: EvaluatedRows['outputs'] } {
-    const task = wholeTask(indices, evaluationBounds(indices.length, shardRows), this.#source);
+    const task = wholeTask(indices, evaluationBounds(indices.length, shardRows), source);
     const parts = [...partsOf(task, this.#maxRows ?? Infinity)].map((part) => this.evaluateTask(part));
     const lossSums = parts.flatMap((part) => [...part.lossSums]);
     return { lossSum: treeSum(lossSums), outputs: concatenate(parts.map(({ outputs }) => outputs)) };
+  }
+
+  /** Computes the outputs of the last layer of rows that `source` packs, as `Engine.predict` does. */
+  predictRows(indices: Uint32Array, source: RowSource): Float32Array {
+    const task = wholeTask(indices, evaluationBounds(indices.length, 1), source);
+    const parts = [...partsOf(task, this.#maxRows ?? Infinity)].map((part) => {
+      const { indices: rows } = placeRows(this.memory, this.#samples, part);
+      return this.#engine.predict(range(0, rows.length), this.#samples);
+    });
+    return concatenate(parts);
   }
 }
 

@@ -11,7 +11,7 @@ import type { RowLayout, RowSource } from '../data/dataset/packed-dataset.ts';
 import { range } from '../data/dataset/split.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { unsmoothedLoss } from '../losses/registry.ts';
-import type { LossInput } from '../losses/registry.ts';
+import type { Loss, LossInput } from '../losses/registry.ts';
 import type { Memory } from '../memory.ts';
 import type { Model } from '../model/model.ts';
 import { sizeOf } from '../shape.ts';
@@ -149,7 +149,7 @@ export function isSequence({ targetKind, targetWidth }: RowLayout): boolean {
 export function evaluationWidth(
   { outputWidth }: Pick<Model, 'outputWidth'>,
   layout: RowLayout,
-  loss: LossInput,
+  loss: LossInput | Loss,
 ): number {
   if (!isSequence(layout)) return outputWidth;
   return layout.targetWidth + (unsmoothedLoss(loss) ? 1 : 0);

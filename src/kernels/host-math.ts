@@ -5,8 +5,11 @@ import type { Kernels } from './kernels.ts';
 
 /** Natural logarithm, exponential and cosine, in f64, with the same bits everywhere. */
 export interface HostMath {
+  /** Natural logarithm. */
   log(x: number): number;
+  /** e to the x. */
   exp(x: number): number;
+  /** Cosine of x in radians. */
   cos(x: number): number;
 }
 

@@ -57,10 +57,11 @@ export const layerSchema = z.discriminatedUnion('kind', [
   gruSchema,
 ]);
 
-/** A checked layer of a config. */
-export type LayerSpec = z.output<typeof layerSchema>;
-/** A layer as users write it: defaults may be left out. */
-export type LayerInput = z.input<typeof layerSchema>;
+// `Extract` gives the unions the names by which editors and docs/reference show them.
+/** A layer with all its fields. */
+export type LayerSpec = Extract<z.output<typeof layerSchema>, object>;
+/** A layer as users write it: defaults may be left out. docs/config.md has the fields of each kind. */
+export type LayerInput = Extract<z.input<typeof layerSchema>, object>;
 
 /** True where a layer, or one inside it, takes statistics of the samples of a shard. */
 export function hasStatistics(layers: readonly LayerSpec[]): boolean {

@@ -20,6 +20,8 @@ export interface LossOperands {
    */
   readonly sampleWeights: number;
   readonly rows: number;
+  /** Shard i holds the rows [bounds[i], bounds[i + 1]). An evaluation says nothing of shards: all rows are one. */
+  readonly bounds: Uint32Array;
   /** Shape of one sample's outputs. */
   readonly shape: Shape;
   /** Address of f32 [rows, shape]: set to the gradient of each row's loss. May be `outputs`. */
@@ -129,6 +131,7 @@ const binaryCrossEntropy: Loss = {
 
 /** The kinds of losses; a kind alone stands for its options' defaults. */
 export const LOSS_KINDS = ['mse', 'mae', 'huber', 'binaryCrossEntropy', 'crossEntropy'] as const;
+/** A kind of loss. */
 export type LossKind = (typeof LOSS_KINDS)[number];
 
 /** A loss with its options. */
@@ -154,14 +157,20 @@ export function resolveLoss(input: LossInput): LossSpec {
 }
 
 /** The log loss that a smoothed loss is a variant of; undefined for every other loss. */
-export function unsmoothedLoss(input: LossInput): Loss | undefined {
+export function unsmoothedLoss(input: LossInput | Loss): Loss | undefined {
+  if (isLoss(input)) return undefined;
   const spec = resolveLoss(input);
   if (spec.kind !== 'crossEntropy' || spec.labelSmoothing === 0) return undefined;
   return crossEntropyLoss({ ...spec, labelSmoothing: 0 });
 }
 
-/** Makes a loss. */
-export function createLoss(input: LossInput): Loss {
+function isLoss(input: LossInput | Loss): input is Loss {
+  return typeof input === 'object' && 'run' in input;
+}
+
+/** Makes a loss; one that a program has brought along is ready. */
+export function createLoss(input: LossInput | Loss): Loss {
+  if (isLoss(input)) return input;
   const spec = resolveLoss(input);
   switch (spec.kind) {
     case 'mse':

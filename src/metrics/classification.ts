@@ -8,8 +8,11 @@ import type { SampleWeights } from './weighting.ts';
 
 /** Ratios of one class, or their mean over classes; a ratio of 0 to 0 counts as 0. */
 export interface ClassRatios {
+  /** Share of right ones among the rows that are predicted to be of the class. */
   readonly precision: number;
+  /** Share of the rows of the class that are predicted to be. */
   readonly recall: number;
+  /** Harmonic mean of the two. */
   readonly f1: number;
 }
 
@@ -21,7 +24,9 @@ export interface ClassMetrics extends ClassRatios {
 
 /** Share of rows whose right class is among the `k` largest outputs. */
 export interface TopK {
+  /** Largest outputs that count. */
   readonly k: number;
+  /** The share, from 0 to 1. */
   readonly accuracy: number;
 }
 
@@ -31,9 +36,11 @@ export interface ClassificationMetrics {
   readonly loss: number;
   /** Share of rows whose largest output is the right class. */
   readonly accuracy: number;
+  /** Metrics of each class, in their order; of several labels of each label. */
   readonly perClass: readonly ClassMetrics[];
   /** Means over the classes that occur among labels or predictions. */
   readonly macro: ClassRatios;
+  /** Present above 5 classes, and where `metrics.topK` asks for it. */
   readonly topK?: TopK | undefined;
   /**
    * Area under the ROC curve, for two classes only; the mean over labels where there are several. Absent

@@ -12,6 +12,7 @@ export interface SequenceMetrics {
   readonly loss: number;
   /** Share of positions whose largest output is the right class. */
   readonly accuracy: number;
+  /** Present above 5 classes, and where `metrics.topK` asks for it. */
   readonly topK?: TopK | undefined;
   /** Mean of -log of the right class's probability; present where the loss is something else. */
   readonly logLoss?: number | undefined;

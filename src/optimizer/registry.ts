@@ -92,6 +92,8 @@ export const optimizerSchema = z.discriminatedUnion('kind', [
   lionSchema,
 ]);
 
+/** An optimizer as users write it: defaults may be left out. docs/config.md has the fields of each kind. */
+export type OptimizerInput = Extract<z.input<typeof optimizerSchema>, object>;
 /** A checked optimizer of a config. */
 export type OptimizerConfig = z.output<typeof optimizerSchema>;
 

@@ -137,7 +137,7 @@ const modelSchema = z.object({
 });
 
 /** The content of `config.json`, checked and with all defaults. */
-export type ModelDescription = z.output<typeof modelSchema>;
+export interface ModelDescription extends z.output<typeof modelSchema> {}
 
 /** A trained model as its files have it. */
 export interface SavedModel {

@@ -13,14 +13,19 @@ import type { ModelDescription } from './model-files.ts';
  * no.
  */
 export interface ValuesPrediction {
+  /** Tells it from a class. */
   readonly kind: 'values';
+  /** Numbers by the names of target columns. */
   readonly values: Readonly<Record<string, number>>;
 }
 
 /** A row's likeliest class, the first of those that are equally likely. */
 export interface ClassPrediction {
+  /** Tells it from values. */
   readonly kind: 'class';
+  /** The name of the class. */
   readonly class: string;
+  /** Its place in `classNames`, from 0. */
   readonly index: number;
   /** Probabilities of all classes, in the order of `classNames`. */
   readonly probabilities: Float64Array;

@@ -94,6 +94,7 @@ export class TrainedModel {
     return this.#model.outputShape;
   }
 
+  /** Names of the target columns, or of the one with the classes. */
   get targetNames(): readonly string[] {
     return this.description.targetNames;
   }

@@ -111,6 +111,8 @@ export const scheduleSchema = z.discriminatedUnion('kind', [
   plateauSchema,
 ]);
 
+/** A schedule as users write it: defaults may be left out. docs/config.md has the fields of each kind. */
+export type ScheduleInput = Extract<z.input<typeof scheduleSchema>, object>;
 /** A checked schedule of a config. */
 export type ScheduleConfig = z.output<typeof scheduleSchema>;
 /** The settings of one kind. */

@@ -1,7 +1,8 @@
 // Another version of Node.js, or another processor: it gives the same bits as this one, both on its own and
 // in one run with it.
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { ROOT, runCli } from './cli.ts';
 import { EVERY_LAYER_SETTINGS, FASHION_CONFIG } from './every-layer.ts';
@@ -58,6 +59,15 @@ async function bitsOf(args: readonly string[], cwd: string, { node, width = '' }
   return readBits(directory);
 }
 
+/** The output of examples/engine/train.mjs. */
+async function runLoop({ node, width = '' }: Platform): Promise<string> {
+  const [program = '', ...args] = node;
+  const example = path.join(ROOT, 'examples/engine/train.mjs');
+  const env = { ...process.env, LOCKSTEP_KERNEL_WIDTH: width };
+  const options = { cwd: temporaryDirectory(), env, timeout: DEADLINE_MS };
+  return (await promisify(execFile)(program, [...args, example, '5'], options)).stdout;
+}
+
 /** The tests of another platform, which are skipped, by name, where this machine cannot run it. */
 export function testPlatform(platform: Platform): void {
   const { node, width = '' } = platform;
@@ -75,6 +85,15 @@ export function testPlatform(platform: Platform): void {
   it.skipIf(obstacle)(`another platform rounds fused products the same way${needs}`, async () => {
     await expectBitsOfThisOne(['table.yaml', '--set', 'numerics=fused'], tableRun(), platform);
   });
+
+  it.skipIf(obstacle)(
+    `another platform trains by a loss of a program's own to the same weights and metrics${needs}`,
+    async () => {
+      const [here, there] = await Promise.all([runLoop({ node: [process.execPath] }), runLoop(platform)]);
+      expect(there).toBe(here);
+      expect(here).toMatch(/^weights sha256 [0-9a-f]{64}$/m);
+    },
+  );
 
   it.skipIf(obstacle)(
     `a worker on another platform computes the same sums as one on this machine, byte for byte${needs}`,

@@ -63,6 +63,7 @@ describe('the losses', () => {
       targets: arena.put(isLabels ? Uint32Array.from(target) : target),
       sampleWeights: sampleWeights ? arena.put(sampleWeights) : 0,
       rows,
+      bounds: Uint32Array.of(0, rows),
       shape: outputShape,
       dY,
       rowLosses,

@@ -55,13 +55,19 @@ function flattenRows(rows: readonly ArrayLike<number>[], name: string): Flat {
   return { values, shape: [rows.length, width] };
 }
 
-/** Copies numbers; `Float64Array.from` alone would take null for 0 and '5' for 5. */
+/** Copies numbers; a typed array alone would take null for 0 and '5' for 5. */
 function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
-  return Float64Array.from(numbers, (value: unknown, at) => {
-    if (typeof value === 'number') return value;
-    const shown = `${quoteValue(value)} (${value === null ? 'null' : typeof value})`;
-    throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is not a number: ${shown}`);
-  });
+  // Loops, here and below, take a tenth of the time of functions that are called for each value.
+  const copy = new Float64Array(numbers.length);
+  for (let at = 0; at < copy.length; at++) {
+    const value: unknown = numbers[at];
+    if (typeof value !== 'number') {
+      const shown = `${quoteValue(value)} (${value === null ? 'null' : typeof value})`;
+      throw dataError('E_DATA_NOT_A_NUMBER', `${name}, value ${at} is not a number: ${shown}`);
+    }
+    copy[at] = value;
+  }
+  return copy;
 }
 
 /**
@@ -71,8 +77,9 @@ function copyNumbers(numbers: ArrayLike<number>, name: string): Float64Array {
  */
 export function refuseInfinite(values: Flat['values'], shape: Shape, name: string): void {
   if (values instanceof Uint8Array) return;
-  const at = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
-  if (at === -1) return;
+  let at = 0;
+  while (at < values.length && Number.isFinite(Math.fround(values[at] as number))) at++;
+  if (at === values.length) return;
   const value = values[at] as number;
   const message = `${name}, ${namePlace(at, shape)} is ${value}`;
   throw Number.isNaN(value)
@@ -81,7 +88,7 @@ export function refuseInfinite(values: Flat['values'], shape: Shape, name: strin
 }
 
 /** `row 3 at [0,1]`: the place of a value among rows of that shape. */
-function namePlace(at: number, shape: Shape): string {
+export function namePlace(at: number, shape: Shape): string {
   const width = sizeOf(shape);
   const place = width === 1 ? '' : ` at ${nameIndex(shape, at % width)}`;
   return `row ${Math.floor(at / width)}${place}`;

@@ -211,7 +211,7 @@ export function sampleWeightView({ layout, blob }: PackedBlocks): Float32Array |
  * order of `indices`, in f64; without sample weights, the number of rows, or of labels where rows have
  * several.
  */
-export function totalSampleWeight(dataset: PackedDataset, indices: Uint32Array): number {
+export function totalSampleWeight(dataset: PackedBlocks, indices: Uint32Array): number {
   const sampleWeights = sampleWeightView(dataset);
   const width = sampleWeightWidth(dataset.layout);
   if (!sampleWeights) return indices.length * width;
