@@ -19,6 +19,7 @@ import { LOSS } from '../../src/metrics/definitions.ts';
 import { Memory } from '../../src/memory.ts';
 import { describeModel, resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
+import { countOf } from '../../src/printable.ts';
 import { readRegularFile } from '../../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../../src/safetensors.ts';
 import type { Evaluation } from './compute.ts';
@@ -138,13 +139,14 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
   const { targetWidth, numClasses } = layout;
   const isLabels = layout.targetKind === 'labels';
-  const labelShape = isSequence(layout) ? [targetWidth, numClasses] : [numClasses];
-  const needed = formatShape(isLabels ? labelShape : [targetWidth]);
+  const { positions = isSequence(layout) ? targetWidth : 1 } = data.transforms.target;
+  const width = isLabels ? numClasses : targetWidth / positions;
+  const needed = formatShape(positions > 1 ? [positions, width] : [width]);
   if (isLabels ? formatShape(model.outputShape) === needed : model.outputWidth === targetWidth) return;
-  const classes = `${numClasses} classes${isSequence(layout) ? ` at each of ${targetWidth} positions` : ''}`;
+  const where = positions > 1 ? ` at each of ${positions} positions` : '';
   const what = isLabels
-    ? `the data has ${classes}`
-    : `the target has ${targetWidth} columns (${listNames(data.targetNames)})`;
+    ? `the data has ${numClasses} classes${where}`
+    : `the target has ${countOf(width, 'column')}${where} (${listNames(data.targetNames)})`;
   throw new LockstepError({
     category: 'usage',
     code: 'E_MODEL_SHAPE',

@@ -100,12 +100,14 @@ const target = z.discriminatedUnion('kind', [
       .min(1)
       .readonly(),
     isBinary: z.literal(true).optional(),
+    positions: size.optional(),
   }),
   z.object({
     kind: z.literal('labels'),
     column: z.string(),
     cells: z.enum(['text', 'index']),
     classNames: names,
+    positions: size.optional(),
   }),
 ]);
 
@@ -318,8 +320,11 @@ function resolveSaved(description: ModelDescription, file: string): Model {
     throw error;
   }
   const isOneLogit = description.loss.kind === 'binaryCrossEntropy' || fitted.kind === 'values';
-  const width = isOneLogit ? model.outputWidth : (model.outputShape.at(-1) as number);
-  const needed = isOneLogit ? targetNames.length : classNames.length;
+  const { positions } = fitted;
+  // Of a text, the positions are not counted here.
+  const isEach = isOneLogit || positions !== undefined;
+  const width = isEach ? model.outputWidth : (model.outputShape.at(-1) as number);
+  const needed = (isOneLogit ? targetNames.length : classNames.length) * (positions ?? 1);
   if (width !== needed)
     throw refuse(`the layers give ${formatShape(model.outputShape)} outputs, the targets need ${needed}`);
   return model;

@@ -88,7 +88,10 @@ export interface Standardization {
 export type TargetStep =
   { readonly kind: 'log' } | { readonly kind: 'standardize'; readonly mean: number; readonly scale: number };
 
-/** Describes how the target columns become values to fit, or class indices. */
+/**
+ * Describes how the target columns become values to fit, or class indices. Where samples have targets at
+ * several `positions`, those of a column are fitted together.
+ */
 export type FittedTarget =
   | {
       readonly kind: 'values';
@@ -98,6 +101,7 @@ export type FittedTarget =
        * only.
        */
       readonly isBinary?: true | undefined;
+      readonly positions?: number | undefined;
     }
   | {
       readonly kind: 'labels';
@@ -105,6 +109,7 @@ export type FittedTarget =
       /** `text`: a cell is a class name; `index`: it is the class index itself. */
       readonly cells: 'text' | 'index';
       readonly classNames: readonly string[];
+      readonly positions?: number | undefined;
     };
 
 /** Everything needed to encode new rows as the training rows were, and to read predictions back. */
