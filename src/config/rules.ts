@@ -31,7 +31,7 @@ function checkLoss(config: Config): ConfigFinding[] {
     findings.push(findAt(['loss'], text, 'use crossEntropy'));
   }
   if (loss.kind === 'crossEntropy' && numColumns > 1) {
-    const help = 'name one column, whose class may differ from position to position, or use mse';
+    const help = 'name one column, or use mse';
     findings.push(findAt(['data', 'target'], 'crossEntropy takes one column of class labels', help));
   }
   if (loss.kind === 'binaryCrossEntropy' && numColumns > 1 && classWeights !== undefined) {

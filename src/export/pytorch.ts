@@ -340,6 +340,14 @@ function encodeArrays(feature: FittedFeature, isIds: boolean): string {
 
 const PREDICT = `def decode(outputs):
     """Outputs of the model to classes with their probabilities, or to values in the target's own unit."""
+    positions = CONFIG["transforms"]["target"].get("positions")
+    if positions is None:
+        return decode_rows(outputs)
+    rows = decode_rows(outputs.reshape(len(outputs) * positions, -1))
+    return [rows[start : start + positions] for start in range(0, len(rows), positions)]
+
+
+def decode_rows(outputs):
     target, loss = CONFIG["transforms"]["target"], CONFIG["loss"]["kind"]
     outputs = outputs.double()
     if target["kind"] == "labels":

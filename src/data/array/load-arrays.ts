@@ -103,23 +103,22 @@ function positionsOf(sets: readonly ArraySet[], { config, fitted }: ArraysReques
       const other = fitted ? 'those of the model have' : `${first.name}.targets has`;
       throw arrayError(`${found}, ${other} ${numNames * positions}`);
     }
-    const [sides, length] = [set.shape.length, set.shape[0] as number];
-    const help = sides === 2 ? `name each, or give one at each of the ${length} positions` : undefined;
+    const help = 'name each; or, where they are those of positions, give samples of [positions, features]';
     throw arrayError(`${found}, data.target has ${countOf(numNames, 'name')}`, help);
   }
   return positions;
 }
 
 /**
- * Values are those of positions if the samples have as many; labels also if they have not, as with
- * several characters in an image: their number is checked against the model's outputs.
+ * Numbers are those of positions if a sample is a sequence of as many. Labels always are, also several
+ * characters in an image: their number is checked against the model's outputs.
  */
 function guessPositions({ name, shape, targetShape, targetWidth }: ArraySet, config: Config): number {
   const numNames = targetColumns(config.data).length;
   const positions = targetWidth / numNames;
   if (!Number.isInteger(positions) || positions === 1) return 1;
   const isLabels = config.loss.kind === 'crossEntropy';
-  if (!isLabels && (shape.length > 2 || shape[0] !== positions)) return 1;
+  if (!isLabels && (shape.length !== 2 || shape[0] !== positions)) return 1;
   const [length = 1, ...rest] = targetShape;
   if (rest.length === 0 || (rest.length === 1 && rest[0] === numNames)) return positions;
   const counts = `${countOf(sizeOf(rest), 'value')} at each of ${countOf(length, 'position')}`;
