@@ -174,10 +174,14 @@ async function requireMetrics({ config, customMetrics, data, math, model }: Prep
 /** Advice for making the last layer and the targets fit each other. */
 function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, needed: string): string {
   const { layout } = dataset;
-  const outputs = model.outputWidth;
+  const { positions } = transforms.target;
+  const [outputs = 1, ...outer] = model.outputShape.toReversed();
   const advice = `let the last layer give ${needed}`;
   const isIndex = transforms.target.kind === 'labels' && transforms.target.cells === 'index';
-  if (layout.targetKind !== 'labels' || isSequence(layout) || !isIndex) return advice;
+  // All classes of a text are known.
+  const isText = isSequence(layout) && positions === undefined;
+  const isShaped = formatShape(outer) === formatShape(positions === undefined ? [] : [positions]);
+  if (layout.targetKind !== 'labels' || isText || !isShaped || !isIndex) return advice;
   if (outputs > layout.numClasses)
     return `${advice}, or set data.classes: ${outputs} if the data lacks some classes`;
   const lacksFirst = targetView(dataset).every((label) => label > 0);

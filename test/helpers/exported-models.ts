@@ -18,6 +18,8 @@ export interface Example {
 }
 
 const targets = Array.from({ length: NUM_SAMPLES }, (_, row) => (row * row) % 3);
+/** A class at each position, or padding. */
+const tags = Array.from({ length: NUM_SAMPLES * 6 }, (_, at) => (at % 11 === 0 ? -100 : (at * at) % 3));
 const common = { loss: 'crossEntropy', batchSize: 16, shards: 2, epochs: 2, plots: false } as const;
 
 const ids = Float32Array.from({ length: NUM_SAMPLES * 8 }, (_, at) => (at * 7 + (at >> 3)) % 20);
@@ -61,6 +63,20 @@ export const EXAMPLES: Record<string, Example> = {
           { kind: 'lstm', units: 6, returnSequences: true },
           { kind: 'dropout', rate: 0.2 },
           { kind: 'gru', units: 5 },
+          { kind: 'dense', units: 3 },
+        ],
+      },
+    },
+  },
+  tagger: {
+    type: 'float32',
+    config: {
+      name: 'tagger',
+      ...common,
+      data: { train: { features: waves, shape: [NUM_SAMPLES, 6, 3], targets: tags }, classes: 3, ignoreIndex: -100 },
+      model: {
+        layers: [
+          { kind: 'gru', units: 6, returnSequences: true },
           { kind: 'dense', units: 3 },
         ],
       },
@@ -182,10 +198,11 @@ export function samplesOf({ config }: Example): Float32Array | Uint8Array {
   return (config.data.train as Samples).features as Float32Array | Uint8Array;
 }
 
-/** Lockstep's probabilities of all classes, sample after sample. */
+/** Lockstep's probabilities of all classes, sample after sample, position after position. */
 export function probabilitiesOf(model: TrainedModel, samples: Float32Array | Uint8Array): number[] {
   return model
     .predict(samples)
+    .flatMap((prediction) => (prediction.kind === 'positions' ? prediction.positions : [prediction]))
     .flatMap((prediction) => (prediction.kind === 'class' ? [...prediction.probabilities] : []));
 }
 

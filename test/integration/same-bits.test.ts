@@ -8,6 +8,7 @@ import { readSummary } from '../helpers/run-records.ts';
 import { expectSameBits, FEW_PLOTS, runDirectory } from '../helpers/same-bits.ts';
 import type { Workforce } from '../helpers/same-bits.ts';
 import { tableRun } from '../helpers/table-run.ts';
+import { taggedRun } from '../helpers/tagged-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 describe('weights, losses and metrics for any workforce', () => {
@@ -82,6 +83,16 @@ describe('weights, losses and metrics for any workforce', () => {
     ];
     const streamed = await expectSameBits('table.yaml', ['data.stream=true'], directory(), workforces);
     expect(streamed).toEqual(inMemory);
+  });
+
+  it('labels at positions, some of them padding, give the same bits and metrics', async () => {
+    const cwd = taggedRun();
+    const workforces: Workforce[] = ['workers 0 --threads 3', 'workers 3 --topology tree --fan-in 2'];
+    const { metrics } = await expectSameBits('tags.yaml', [], cwd, workforces);
+    expect(metrics.at(-1)).toMatchObject({
+      'val/accuracy': expect.any(Number) as number,
+      'val/macro/f1': expect.any(Number) as number,
+    });
   });
 
   it('a batch with fewer samples than shards gives the same bits', async () => {
