@@ -16,7 +16,12 @@ export { TrainedModel } from '../src/predict/trained-model.ts';
 export type { LoadModelOptions } from '../src/predict/trained-model.ts';
 export type { PredictInput } from '../src/predict/samples.ts';
 export type { Cell, Row } from '../src/predict/samples.ts';
-export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
+export type {
+  ClassPrediction,
+  PositionsPrediction,
+  Prediction,
+  ValuesPrediction,
+} from '../src/predict/predictions.ts';
 export type { SplitMetrics } from '../src/metrics/definitions.ts';
 export type { ClassificationMetrics } from '../src/metrics/classification.ts';
 export type { RegressionMetrics } from '../src/metrics/regression.ts';

@@ -390,9 +390,7 @@ function chooseForArrays(found: FoundArrays, { directory, task: wanted }: DraftO
         };
   const size = { ...needsOf(splits), numRows: numSamples, outputs: outputsOf(task, targets.length) };
   const training =
-    positions === undefined
-      ? chooseForValues(size, shape)
-      : chooseForPositions(size, shape, vocabulary);
+    positions === undefined ? chooseForValues(size, shape) : chooseForPositions(size, shape, vocabulary);
   const isOfTokens = training.layers[0]?.kind === 'embedding';
   const isStratified = task.kind === 'classes' && positions === undefined;
   const data: ConfigInput['data'] = {

@@ -211,7 +211,10 @@ function formatObject(
 }
 
 /** The cells of a prediction, looked up by name: an object lists names that look like integers first. */
-function cellsOf(prediction: ValuesPrediction | ClassPrediction, columns: readonly string[]): (string | number)[] {
+function cellsOf(
+  prediction: ValuesPrediction | ClassPrediction,
+  columns: readonly string[],
+): (string | number)[] {
   if (prediction.kind === 'class') return [prediction.class, ...prediction.probabilities];
   return columns.map((name) => prediction.values[name] as number);
 }

@@ -73,7 +73,11 @@ export const EXAMPLES: Record<string, Example> = {
     config: {
       name: 'tagger',
       ...common,
-      data: { train: { features: waves, shape: [NUM_SAMPLES, 6, 3], targets: tags }, classes: 3, ignoreIndex: -100 },
+      data: {
+        train: { features: waves, shape: [NUM_SAMPLES, 6, 3], targets: tags },
+        classes: 3,
+        ignoreIndex: -100,
+      },
       model: {
         layers: [
           { kind: 'gru', units: 6, returnSequences: true },

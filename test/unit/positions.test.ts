@@ -1,11 +1,14 @@
 // Models that predict at each position of a sequence, from measuring to the last form in which predictions
 // leave: the same numbers everywhere.
+import fs from 'node:fs';
 import { parse } from 'npyjs';
 import * as ort from 'onnxruntime-web';
 import { unzipSync } from 'fflate';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../api/model.ts';
 import type { TrainConfig, TrainData } from '../../api/train.ts';
+import { parseConfigText } from '../../src/config/config-text.ts';
+import { validateConfig } from '../../src/config/validate.ts';
 import type { Samples } from '../../src/data/array/arrays.ts';
 import { encodePredictions } from '../../src/predict/arrays.ts';
 import {
@@ -156,6 +159,16 @@ describe('classes at positions', () => {
       ],
       ['classes.npy', { shape: [CLASSES], data: ['0', '1', '2', '3'] }],
     ]);
+  });
+
+  it('the config of positions in docs/config.md is valid', () => {
+    const page = fs.readFileSync('docs/config.md', 'utf8');
+    const [, text] = /### Targets at positions[^]*?```yaml\n([^]*?)```/.exec(page) as unknown as [
+      string,
+      string,
+    ];
+    const { value } = parseConfigText(`name: tags\n${text}epochs: 1\nbatchSize: 4\n`, 'docs/config.md');
+    expect(validateConfig(value)).not.toHaveProperty('findings');
   });
 
   it('new samples with another number of positions are refused', async () => {

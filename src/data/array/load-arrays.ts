@@ -137,7 +137,6 @@ function refuseAtPositions({ classWeights, data, loss }: Config): void {
   throw configError('E_CONFIG_CLASS_WEIGHTS', message, 'remove it, or set loss: crossEntropy');
 }
 
-
 async function readSets(files: SplitFiles<ArraySource>, request: ArraysRequest): Promise<ArraySet[]> {
   const sets: ArraySet[] = [];
   for (const name of ['train', 'validation', 'test'] as const) {

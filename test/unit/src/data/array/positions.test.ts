@@ -175,6 +175,6 @@ describe('targets at positions that are refused', () => {
         '  help: remove it, or set loss: crossEntropy',
     ],
   ])('targets at positions are refused: %s', async (_, data, rest, message) => {
-    expect(await errorOf(loadSamples({ ...NO_SPLIT, ...data } as TrainData, rest))).toBe(message);
+    expect(await errorOf(loadSamples({ ...NO_SPLIT, ...data }, rest))).toBe(message);
   });
 });
