@@ -10,10 +10,10 @@ export const NUM_SAMPLES = 320;
 export const POSITIONS = 12;
 export const IGNORED = -100;
 /** Token 0 is padding. */
-export const VOCABULARY = 15;
+const VOCABULARY = 15;
 const MIN_LENGTH = 5;
 
-export const TAGS_CONFIG = {
+const TAGS_CONFIG = {
   name: 'tags',
   data: {
     train: { npz: 'tags.npz', features: 'x', targets: 'y' },
