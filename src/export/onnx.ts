@@ -59,10 +59,9 @@ function addOutputs(
     graph.output(reshaped, { ...port, shape: own });
   };
   if (target.kind === 'labels') {
-    const last = isBinary
-      ? graph.node('Flatten', [outputs])
-      : lastPosition(graph, outputs, model.outputShape);
-    addClasses(graph, { logits: rows ?? last, isBinary, classNames: target.classNames }, addOutput);
+    const ofSample = (): string =>
+      isBinary ? graph.node('Flatten', [outputs]) : lastPosition(graph, outputs, model.outputShape);
+    addClasses(graph, { logits: rows ?? ofSample(), isBinary, classNames: target.classNames }, addOutput);
     graph.output(outputs, {
       name: 'logits',
       type: 'float32',

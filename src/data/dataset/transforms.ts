@@ -101,6 +101,7 @@ export type FittedTarget =
        * only.
        */
       readonly isBinary?: true | undefined;
+      /** Positions of a sample that have these columns each; undefined for the sample as a whole, and for texts. */
       readonly positions?: number | undefined;
     }
   | {
@@ -109,6 +110,7 @@ export type FittedTarget =
       /** `text`: a cell is a class name; `index`: it is the class index itself. */
       readonly cells: 'text' | 'index';
       readonly classNames: readonly string[];
+      /** Positions of a sample that have a label each, as above. */
       readonly positions?: number | undefined;
     };
 
