@@ -2,6 +2,8 @@
 // Everything that can be wrong with a run is found here, before any process starts.
 import type { Config } from '../../src/config/schema.ts';
 import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { featureWidth, type FittedFeature } from '../../src/data/dataset/transforms.ts';
+import type { LayerSpec } from '../../src/layers/registry.ts';
 import { hostMath } from '../../src/kernels/host-math.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import { loadData } from '../../src/data/load.ts';
@@ -68,7 +70,7 @@ export async function prepareRun(
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const math = hostMath(kernels);
   const data = await loadData({ config, math, warn, fitted, arrays });
-  const { layers } = config.model;
+  const layers = [...layersOfColumns(data.transforms.features), ...config.model.layers];
   const model = resolveModel(
     { layers, smallBuckets: local ? undefined : true },
     data.dataset.layout.featureShape,
@@ -100,6 +102,18 @@ export async function prepareRun(
     await requireMetrics(prepared);
   }
   return prepared;
+}
+
+/** The layer that embedded columns put before those of the config, if there are any. */
+function layersOfColumns(features: readonly FittedFeature[]): LayerSpec[] {
+  let place = 0;
+  const columns = features.flatMap((feature) => {
+    const column = { place, vocabulary: 1, units: 1 };
+    place += featureWidth(feature);
+    if (feature.kind !== 'embedding') return [];
+    return [{ ...column, vocabulary: 1 + feature.texts.length, units: feature.units }];
+  });
+  return columns.length === 0 ? [] : [{ kind: 'columnEmbeddings', columns }];
 }
 
 /** The weights that the run starts from: drawn, or read from `model.init`. */

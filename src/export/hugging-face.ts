@@ -81,7 +81,9 @@ const KINDS: Readonly<Record<string, string>> = {
 
 function hasFill(feature: FittedFeature): boolean {
   if (feature.kind === 'categorical') return feature.categories.includes('');
-  return feature.kind === 'hash' || ('fill' in feature && feature.fill !== null);
+  return (
+    feature.kind === 'hash' || feature.kind === 'embedding' || ('fill' in feature && feature.fill !== null)
+  );
 }
 
 function metricsTable(metrics: RunMetrics): string[] {

@@ -220,6 +220,8 @@ function wordsFor(feature: FittedFeature): string {
       return 'yes or no';
     case 'ordinal':
       return `place of ${feature.order.length}`;
+    case 'embedding':
+      return `vectors of ${feature.units}`;
     case 'hash':
       return `${feature.buckets} buckets`;
     case 'date':

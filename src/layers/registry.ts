@@ -5,6 +5,7 @@ import { ActivationLayer, activationSchema } from './activation.ts';
 import { AugmentLayer, augmentSchema } from './augment.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
+import { ColumnEmbeddingsLayer, columnEmbeddingsSchema } from './column-embeddings.ts';
 import { Conv2dLayer, conv2dSchema } from './conv2d/conv2d.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
 import { DropoutLayer, dropoutSchema } from './dropout.ts';
@@ -57,8 +58,16 @@ export const layerSchema = z.discriminatedUnion('kind', [
   gruSchema,
 ]);
 
+/** A layer of a model: one of a config, or the one that columns of a table put before them. */
+export const modelLayerSchema = z.discriminatedUnion('kind', [
+  ...layerSchema.options,
+  columnEmbeddingsSchema,
+]);
+
 /** A checked layer of a config. */
-export type LayerSpec = z.output<typeof layerSchema>;
+export type ConfigLayerSpec = z.output<typeof layerSchema>;
+/** A checked layer of a model. */
+export type LayerSpec = z.output<typeof modelLayerSchema>;
 /** A layer as users write it: defaults may be left out. */
 export type LayerInput = z.input<typeof layerSchema>;
 
@@ -94,6 +103,8 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
       return new PositionalEmbeddingLayer(inputShape, builder);
     case 'attention':
       return new AttentionLayer(spec, inputShape, builder);
+    case 'columnEmbeddings':
+      return new ColumnEmbeddingsLayer(spec, inputShape, builder);
     case 'residual':
       return new ResidualLayer(spec, inputShape, builder);
     case 'conv2d':

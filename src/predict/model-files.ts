@@ -10,7 +10,7 @@ import { LockstepError, quoteValue } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { NUMERICS } from '../kernels/kernels.ts';
-import { layerSchema } from '../layers/registry.ts';
+import { modelLayerSchema } from '../layers/registry.ts';
 import { formatShape } from '../shape.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { formatBytes } from '../memory.ts';
@@ -64,6 +64,7 @@ const feature = z.discriminatedUnion('kind', [
     fill: z.number().nullable(),
   }),
   z.object({ kind: z.literal('hash'), column: z.string(), buckets: size }),
+  z.object({ kind: z.literal('embedding'), column: z.string(), texts: names, units: size }),
   z.object({
     kind: z.literal('date'),
     column: z.string(),
@@ -126,7 +127,10 @@ const modelSchema = z.object({
   loss: lossInputSchema,
   numerics: z.enum(NUMERICS),
   inputShape: z.array(size).min(1).max(MAX_SAMPLE_DIMENSIONS).readonly(),
-  layers: z.array(layerSchema).min(1).max(MAX_LAYERS),
+  layers: z
+    .array(modelLayerSchema)
+    .min(1)
+    .max(MAX_LAYERS + 1),
   featureNames: names,
   targetNames: names,
   classNames: names,

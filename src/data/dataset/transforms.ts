@@ -47,6 +47,14 @@ export type FittedFeature =
       readonly buckets: number;
     }
   | {
+      readonly kind: 'embedding';
+      readonly column: string;
+      /** Texts that have a learned vector each, by 1 + their place; id 0 is that of all others. */
+      readonly texts: readonly string[];
+      /** Numbers of a vector. */
+      readonly units: number;
+    }
+  | {
       readonly kind: 'date';
       readonly column: string;
       readonly format: DateFormat;
@@ -130,6 +138,7 @@ export function featureWidth(feature: FittedFeature): number {
     case 'numeric':
     case 'boolean':
     case 'ordinal':
+    case 'embedding':
       return 1;
     case 'categorical':
       return feature.categories.length;
@@ -152,6 +161,7 @@ export function nameFeatures(features: readonly FittedFeature[]): string[] {
       case 'numeric':
       case 'boolean':
       case 'ordinal':
+      case 'embedding':
         return [feature.column];
       case 'hash':
         return Array.from({ length: feature.buckets }, (_, bucket) => `${feature.column}#${bucket}`);
