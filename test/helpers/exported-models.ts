@@ -137,10 +137,18 @@ function lots(): string {
     const grade = ['low', 'mid', 'high'][i % 3] as string;
     const day = `${String(1 + (i % 28)).padStart(2, '0')}.0${1 + (i % 9)}.${1950 + i}`;
     const time = `2024-03-0${1 + (i % 9)}T${String(i % 24).padStart(2, '0')}:30:00+02:00`;
-    const cells = [1e4 + 7.5 * i, i % 4 ? 'yes' : 'No', grade, `street ${i % 11}`, day, time];
+    const cells = [
+      1e4 + 7.5 * i,
+      i % 4 ? 'yes' : 'No',
+      grade,
+      `street ${i % 11}`,
+      day,
+      time,
+      `town ${i % 40}`,
+    ];
     return [...cells.map((cell) => (isMissing ? 'NA' : cell)), i % 2, 100 + ((i * 13) % 37)].join();
   });
-  return `size,pool,grade,street,built,sold,side,price\n${lines.join('\n')}\n`;
+  return `size,pool,grade,street,built,sold,town,side,price\n${lines.join('\n')}\n`;
 }
 
 /** Models of tables, whose files have their names. */
@@ -168,6 +176,7 @@ export const TABLES: Record<string, TrainConfig> = {
       columns: {
         grade: { kind: 'ordinal', order: ['low', 'mid', 'high'] },
         street: { kind: 'hash', buckets: 5 },
+        town: { kind: 'embedding', units: 3 },
         pool: 'boolean',
         built: { kind: 'date', format: 'dmy' },
       },
