@@ -65,7 +65,7 @@ function warnAboutIdentifiers(
   warn(
     `${columns} ${shown} in ${countOf(numRows, 'training row')}: each text becomes a feature, which new rows will not have. ` +
       `Names, identifiers and dates teach nothing so: ${leaveOut('them', { isListed: data.features !== undefined })}, ` +
-      'or say in data.columns how they are read (hash, date)',
+      'or say in data.columns how they are read (embedding, hash, date)',
   );
 }
 

@@ -201,7 +201,7 @@ describe('hashed columns', () => {
   it('the error of too many texts names the way out', async () => {
     const cells = Array.from({ length: 1001 }, (_, row) => `street ${row}`);
     expect(await errorOf(loadColumn(cells))).toMatch(
-      /; other texts may share features: data\.columns, kind: hash$/,
+      /; other texts may have learned vectors, or share features: data\.columns, kind: embedding or hash$/,
     );
   });
 });
