@@ -108,10 +108,10 @@ export async function prepareRun(
 function layersOfColumns(features: readonly FittedFeature[]): LayerSpec[] {
   let place = 0;
   const columns = features.flatMap((feature) => {
-    const column = { place, vocabulary: 1, units: 1 };
+    const own = place;
     place += featureWidth(feature);
     if (feature.kind !== 'embedding') return [];
-    return [{ ...column, vocabulary: 1 + feature.texts.length, units: feature.units }];
+    return [{ place: own, vocabulary: 1 + feature.texts.length, units: feature.units }];
   });
   return columns.length === 0 ? [] : [{ kind: 'columnEmbeddings', columns }];
 }
