@@ -26,7 +26,12 @@ export { TrainedModel } from '../src/predict/trained-model.ts';
 export type { LoadModelOptions } from '../src/predict/load-model.ts';
 export type { PredictInput } from '../src/predict/samples.ts';
 export type { Cell, Row } from '../src/predict/samples.ts';
-export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
+export type {
+  ClassPrediction,
+  PositionsPrediction,
+  Prediction,
+  ValuesPrediction,
+} from '../src/predict/predictions.ts';
 export type { SplitMetrics } from '../src/metrics/definitions.ts';
 export type {
   ClassificationMetrics,

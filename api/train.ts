@@ -240,7 +240,8 @@ export function takeArrays(input: TrainConfig): { config: ConfigInput; arrays: A
     ...(test && { test: take(test, 'data.test') }),
   };
   const [first] = sets.values();
-  const defaults = train && first && 'features' in first && isSamples(train) ? defaultsFor(first) : undefined;
+  const isSet = train && first && 'features' in first && isSamples(train);
+  const defaults = isSet ? defaultsFor(first, input.loss) : undefined;
   return { config: { ...rest, data: { ...defaults, ...fields, ...sources } }, arrays: sets };
 }
 
@@ -250,12 +251,16 @@ function isMapping(value: unknown): value is object {
 
 /**
  * Defaults for what a table says in its header; values of images or sequences, which belong
- * together, keep their scale.
+ * together, keep their scale. Several classes of a sample are those of its positions.
  */
-function defaultsFor({ features, shape, targetWidth, sampleWeights }: ArraySet): Partial<DataInput> {
+function defaultsFor(
+  { features, shape, targetWidth, sampleWeights }: ArraySet,
+  loss: LossInput,
+): Partial<DataInput> {
   const targets = Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
+  const isClass = loss === 'crossEntropy' || (typeof loss === 'object' && loss?.kind === 'crossEntropy');
   return {
-    target: targetWidth === 1 ? 'target' : targets,
+    target: targetWidth === 1 || isClass ? 'target' : targets,
     ...(sampleWeights && { weights: 'weight' }),
     standardize: shape.length === 1 && !(features instanceof Uint8Array),
   };

@@ -295,7 +295,9 @@ function addResultCommands(program: Command): void {
       filePath,
     )
     .option('--output <file>', 'write the predictions there instead of to stdout', filePath)
-    .addOption(new Option('--format <name>', 'of the predictions').choices(['csv', 'jsonl']).default('csv'))
+    .addOption(
+      new Option('--format <name>', 'of the predictions').choices(['csv', 'jsonl', 'npz']).default('csv'),
+    )
     .addOption(
       new Option(
         '--input-format <name>',

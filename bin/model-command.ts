@@ -6,10 +6,12 @@ import path from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { scalarMetrics } from '../src/metrics/definitions.ts';
-import { formatPredictions, type PredictionFormat } from '../src/predict/predictions.ts';
+import { encodePredictions } from '../src/predict/arrays.ts';
+import { loadModel } from '../src/predict/load-model.ts';
+import type { ModelDescription } from '../src/predict/model-files.ts';
+import { formatPredictions, type Prediction, type PrintOptions } from '../src/predict/predictions.ts';
 import { readSamples } from '../src/predict/sample-files.ts';
 import { keepError, readEncodedBlocks, type InputFormat } from '../src/predict/table-blocks.ts';
-import { loadModel } from '../src/predict/load-model.ts';
 import type { TrainedModel } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
@@ -21,7 +23,7 @@ import type { FileSlice } from '../src/durable-write.ts';
 /** Arguments of `lockstep predict`. */
 export interface PredictArguments {
   readonly output?: string;
-  readonly format?: PredictionFormat;
+  readonly format?: 'csv' | 'jsonl' | 'npz';
   readonly inputFormat?: InputFormat;
   readonly keep: readonly string[];
 }
@@ -37,30 +39,67 @@ export interface EvaluateArguments {
 /** The file that stands for stdin. */
 const STDIN = '-';
 
-/** Writes predictions for the samples in `file`, as CSV or JSON Lines. */
+/** Writes predictions for the samples in `file`, as CSV, JSON Lines or arrays. */
 export async function predict(run: string, file: string, args: PredictArguments): Promise<void> {
-  const { output } = args;
+  const { format, keep, output } = args;
+  if (format === 'npz') requireArrays(output, keep);
   const { log } = createOutput();
   const warn = (message: string): void => log.warn(message);
   const model = await loadModel(run, { warn });
   if (output !== undefined) await refuseToOverwrite(output, file, model.directory);
-  const blocks = predictedBlocks(model, file, args, warn);
+  const parts = predictedParts(model, file, args, warn);
+  const blocks =
+    format === 'npz' ? archiveOf(parts, model.description) : linesOf(parts, model.description, format);
   if (output === undefined) await printBlocks(blocks);
   else await writeBlocks(blocks, output);
 }
 
-/** Blocks of lines: for a table as its rows are read, for all else once it is read. */
-async function* predictedBlocks(
+/** Predictions, and what goes before each. */
+interface PredictedPart extends Omit<PrintOptions, 'format'> {
+  readonly predictions: Iterable<Prediction>;
+}
+
+async function* linesOf(
+  parts: AsyncIterable<PredictedPart>,
+  description: ModelDescription,
+  format: PrintOptions['format'],
+): AsyncGenerator<string, void, undefined> {
+  for await (const { predictions, ...options } of parts)
+    yield* formatPredictions(predictions, description, { format, ...options });
+}
+
+/** All predictions as one archive of arrays. */
+async function* archiveOf(
+  parts: AsyncIterable<PredictedPart>,
+  { transforms }: ModelDescription,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const all: Prediction[] = [];
+  for await (const { predictions } of parts) for (const prediction of predictions) all.push(prediction);
+  yield encodePredictions(all, transforms);
+}
+
+function requireArrays(output: string | undefined, keep: readonly string[]): void {
+  if (keep.length > 0) throw keepError('an archive of arrays has no columns of the table');
+  if (output !== undefined) return;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_PREDICT_FORMAT',
+    message: '--format npz writes a file',
+    help: 'name it: --output predictions.npz',
+  });
+}
+
+/** Predictions: of a table as its rows are read, of all else once it is read. */
+async function* predictedParts(
   model: TrainedModel,
   file: string,
-  { format, inputFormat, keep }: PredictArguments,
+  { inputFormat, keep }: PredictArguments,
   warn: (message: string) => void,
-): AsyncGenerator<string, void, undefined> {
+): AsyncGenerator<PredictedPart, void, undefined> {
   const { description } = model;
   if (!description.transforms.features.some((feature) => 'column' in feature)) {
     refuseTableOptions(file, inputFormat, keep);
-    const samples = await readSamples(description, file, warn);
-    yield* formatPredictions(model.predictEach(samples), description, { format });
+    yield { predictions: model.predictEach(await readSamples(description, file, warn)) };
     return;
   }
   if (inputFormat !== undefined && file !== STDIN) throw inputFormatError();
@@ -77,7 +116,7 @@ async function* predictedBlocks(
     const predictions = model.predictEach(samples, numRows);
     const isContinued = numRows > 0;
     numRows += kept.length;
-    yield* formatPredictions(predictions, description, { format, keptNames, kept, isContinued });
+    yield { predictions, keptNames, kept, isContinued };
   }
 }
 
@@ -157,7 +196,7 @@ const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
  * anything but a regular file, such as a pipe, takes the blocks as they come.
  * @throws LockstepError (exit 1) if it cannot be written; errors of `blocks` pass through.
  */
-async function writeBlocks(blocks: AsyncIterable<string>, file: string): Promise<void> {
+async function writeBlocks(blocks: AsyncIterable<string | Uint8Array>, file: string): Promise<void> {
   if (STDOUT.test(path.resolve(file))) return printBlocks(blocks);
   // The system's errors come from the file alone: blocks are made in memory.
   try {
@@ -204,7 +243,7 @@ async function findReplaceable(file: string): Promise<{ path: string; mode: numb
   return { path: target, mode: found.mode & 0o777 };
 }
 
-async function writeInPlace(blocks: AsyncIterable<string>, file: string): Promise<void> {
+async function writeInPlace(blocks: AsyncIterable<string | Uint8Array>, file: string): Promise<void> {
   const handle = await fs.open(file, 'w');
   try {
     for await (const block of blocks) await handle.appendFile(block);
@@ -218,7 +257,7 @@ async function writeInPlace(blocks: AsyncIterable<string>, file: string): Promis
  * behind.
  */
 async function* slicesOf(
-  blocks: AsyncIterable<string>,
+  blocks: AsyncIterable<string | Uint8Array>,
   signal: AbortSignal,
 ): AsyncGenerator<FileSlice, void, undefined> {
   const aborted = new Promise<never>((_, reject) => {

@@ -79,7 +79,9 @@ async function readRunConfig({ directory, description }: SavedModel): Promise<Co
   const file = path.join(path.dirname(directory), CONFIG_FILE);
   await requireConfig(file);
   const { config } = await loadConfig({ path: file, env: {} });
-  const { layers, loss, numerics } = description;
+  const { loss, numerics } = description;
+  // That of columns is put there anew.
+  const layers = description.layers.filter((layer) => layer.kind !== 'columnEmbeddings');
   return { ...config, model: { layers }, loss, numerics };
 }
 

@@ -30,11 +30,13 @@ export async function printJson(value: unknown): Promise<void> {
  * are, except to a terminal, which names of classes must not steer.
  * @throws LockstepError (exit 1) where they cannot be written.
  */
-export async function printBlocks(blocks: Iterable<string> | AsyncIterable<string>): Promise<void> {
+export async function printBlocks(
+  blocks: Iterable<string> | AsyncIterable<string | Uint8Array>,
+): Promise<void> {
   // The callback has the error, but without a listener it would end the process as well.
   if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined);
   for await (const block of blocks) {
-    const shown = process.stdout.isTTY ? printable(block) : block;
+    const shown = process.stdout.isTTY && typeof block === 'string' ? printable(block) : block;
     const error = await new Promise<Error | null | undefined>((done) => process.stdout.write(shown, done));
     if (error && systemErrorCode(error) === 'EPIPE') return;
     if (error) throw cannotWrite('stdout', error);

@@ -27,7 +27,7 @@ export const runIdentitySchema = z.strictObject({
 export type RunIdentity = z.output<typeof runIdentitySchema>;
 
 /** The identity of a run that is ready to train. */
-export function runIdentity({ config, data, kernelModule }: PreparedRun): RunIdentity {
+export function runIdentity({ config, data, kernelModule, model }: PreparedRun): RunIdentity {
   const splits = createHash('sha256');
   for (const name of ['train', 'validation', 'test'] as const) {
     const indices = data.splits[name];
@@ -40,7 +40,10 @@ export function runIdentity({ config, data, kernelModule }: PreparedRun): RunIde
     dataset: data.dataset.sha256,
     splits: splits.digest('hex'),
     // As JSON would hold it, so that what was read from a file compares equal.
-    config: JSON.parse(JSON.stringify(fieldsOf(config))) as Record<string, unknown>,
+    config: JSON.parse(JSON.stringify({ ...fieldsOf(config), layers: model.spec.layers })) as Record<
+      string,
+      unknown
+    >,
   };
 }
 
@@ -74,15 +77,13 @@ const MAX_NAMED = 5;
  * Names, paths, records and checkpoints are left out: a run may move house, and
  * be watched in another way.
  */
-function fieldsOf(config: Config): Partial<Config> & { readonly shuffle: boolean; readonly layers: unknown } {
+function fieldsOf(config: Config): Partial<Config> & { readonly shuffle: boolean } {
   const { seed, loss, optimizer, schedule, clip, ema, earlyStopping, batchSize, shards, wire, epochs } =
     config;
-  const { layers } = config.model;
   const { shuffle } = config.data;
   return {
     seed,
     shuffle,
-    layers,
     loss,
     optimizer,
     schedule,

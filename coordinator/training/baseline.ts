@@ -5,7 +5,8 @@ import type { LoadedData } from '../../src/data/load.ts';
 import { regressionMetrics } from '../../src/metrics/regression.ts';
 import { ratio, totalOf, weigh } from '../../src/metrics/weighting.ts';
 import { treeSum } from '../../src/tree.ts';
-import { predictionKindOf, type MeasureOptions } from './measure.ts';
+import { cellsOf } from '../../src/data/dataset/split.ts';
+import { predictionKindOf, weightsOfCells, type MeasureOptions } from './measure.ts';
 
 /** The metrics that a prediction without a model has on the test split. */
 export type Baseline = MeanBaseline | MajorityBaseline;
@@ -50,24 +51,28 @@ export interface TargetSize {
 /** The target with the largest values, in the units that are trained on; undefined for classes and labels. */
 export function largestTarget(run: Pick<MeasureOptions, 'config' | 'data'>): TargetSize | undefined {
   if (predictionKindOf(run) !== 'values') return undefined;
-  const { dataset, splits, targetNames } = run.data;
+  const { dataset, splits, targetNames, transforms } = run.data;
   const targets = targetView(dataset);
+  const cells = cellsOf(splits.train, transforms.target.positions ?? 1);
   const sizes = targetNames.map((name, column) => {
-    const values = Float64Array.from(splits.train, (row) => targets[row * targetNames.length + column]!);
+    const values = Float64Array.from(cells, (cell) => targets[cell * targetNames.length + column]!);
     const squares = values.map((value) => value * value);
     return { name, size: Math.sqrt(treeSum(squares) / squares.length) };
   });
   return sizes.reduce((largest, target) => (target.size > largest.size ? target : largest));
 }
 
-function meanOfTargets({ sampleWeights, splits, targetValues }: LoadedData): Baseline {
+function meanOfTargets(data: LoadedData): Baseline {
+  const { sampleWeights, splits, targetValues, transforms } = data;
+  const { positions = 1 } = transforms.target;
   const weightsOf = (rows: Uint32Array): Float32Array | undefined =>
-    sampleWeights && Float32Array.from(rows, (row) => sampleWeights[row]!);
+    weightsOfCells(sampleWeights && Float32Array.from(rows, (row) => sampleWeights[row]!), data);
   const [trainWeights, testWeights] = [weightsOf(splits.train), weightsOf(splits.test)];
+  const [trainCells, testCells] = [cellsOf(splits.train, positions), cellsOf(splits.test, positions)];
   const columns = targetValues.map((values) => {
-    const known = Float64Array.from(splits.train, (row) => values[row]!);
+    const known = Float64Array.from(trainCells, (cell) => values[cell]!);
     const mean = treeSum(weigh(known, trainWeights)) / totalOf(trainWeights, known.length);
-    const actual = Float64Array.from(splits.test, (row) => values[row]!);
+    const actual = Float64Array.from(testCells, (cell) => values[cell]!);
     return { actual, predicted: new Float64Array(actual.length).fill(mean) };
   });
   const { rmse, mae, r2 } = regressionMetrics({ columns, loss: Number.NaN, sampleWeights: testWeights });
@@ -87,7 +92,12 @@ function nameOf({ classNames }: LoadedData, label: number): string {
 }
 
 function majorityOfLabels(data: LoadedData): Baseline {
-  const columns = data.targetNames.map((_, column) => majorityOf(data, { numClasses: 2, cells: [column] }));
+  const numColumns = data.targetNames.length;
+  const { positions = 1 } = data.transforms.target;
+  const columns = data.targetNames.map((_, column) => {
+    const cells = Array.from({ length: positions }, (_, position) => position * numColumns + column);
+    return majorityOf(data, { numClasses: 2, cells });
+  });
   const accuracy = treeSum(columns.map((column) => column.accuracy)) / columns.length;
   const [only] = columns;
   return {

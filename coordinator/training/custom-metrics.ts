@@ -6,9 +6,9 @@ import { LockstepError, quoteName, quoteValue } from '../../src/errors.ts';
 export interface MetricInfo {
   /** Rows of the split. */
   readonly numRows: number;
-  /** Outputs of a row: logits of classes or labels, or a value for each target column. */
+  /** Outputs of a row: logits of classes or labels, or a value for each target column, at each position. */
   readonly outputWidth: number;
-  /** Targets of a row: 1 for classes, or the number of target columns. */
+  /** Targets of a row: 1 for classes, or the number of target columns, times that of positions. */
   readonly targetWidth: number;
   /** Names of the classes; empty for numbers. */
   readonly classNames: readonly string[];

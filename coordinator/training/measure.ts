@@ -6,10 +6,11 @@ import {
   sampleWeightWidth,
   type SplitIndices,
 } from '../../src/data/dataset/packed-dataset.ts';
+import { cellsOf } from '../../src/data/dataset/split.ts';
 import { inverseTarget } from '../../src/data/dataset/transforms.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import type { LoadedData } from '../../src/data/load.ts';
-import { isSequence } from '../../src/engine/samples.ts';
+import { countsClasses, isSequence } from '../../src/engine/samples.ts';
 import { unsmoothedLoss } from '../../src/losses/registry.ts';
 import { binaryMetrics, classificationMetrics } from '../../src/metrics/classification.ts';
 import { regressionMetrics } from '../../src/metrics/regression.ts';
@@ -144,25 +145,40 @@ function measureClasses(outcome: Outcome): MeasuredSplit {
   return { metrics, columns: [], scores, roc: rocCurve(differences, labels, sampleWeights) };
 }
 
-/** The log losses of rows, which follow the ranks of their positions. */
+/** Measures from what `evaluationWidth` describes. */
 function measureSequences(outcome: Outcome): MeasuredSplit {
   const { config, data, indices, outputs, sampleWeights, loss, math } = outcome;
-  const positions = data.dataset.layout.targetWidth;
+  const { layout } = data.dataset;
+  const { numClasses, targetWidth: positions } = layout;
   const width = outputs.length / indices.length;
-  const ranks = new Float32Array(indices.length * positions);
-  indices.forEach((_, row) =>
-    ranks.set(outputs.subarray(row * width, row * width + positions), row * positions),
-  );
-  const logLosses = isLogLoss(config)
-    ? undefined
-    : Float32Array.from(indices, (_, row) => outputs[row * width + positions]!);
-  const exp = (x: number): number => math.exp(x);
-  const topK = topKOf(outcome);
-  return { metrics: sequenceMetrics({ ranks, logLosses, sampleWeights, loss, topK, exp }), columns: [] };
+  const pick = (place: number, length: number): Float32Array => {
+    const picked = new Float32Array(indices.length * length);
+    indices.forEach((_, row) => {
+      const from = row * width + place;
+      picked.set(outputs.subarray(from, from + length), row * length);
+    });
+    return picked;
+  };
+  const labels = outcome.targets as Uint32Array;
+  const counted = countsClasses(layout)
+    ? { labels, predicted: Uint32Array.from(pick(positions, positions)), numClasses }
+    : undefined;
+  const logLosses = isLogLoss(config) ? undefined : pick(width - 1, 1);
+  const metrics = sequenceMetrics({
+    counted,
+    ranks: pick(0, positions),
+    logLosses,
+    sampleWeights,
+    loss,
+    topK: topKOf(outcome),
+    exp: (x) => math.exp(x),
+  });
+  return { metrics, columns: [] };
 }
 
 function measureLabels(outcome: Outcome): MeasuredSplit {
-  const { config, outputs, sampleWeights, loss, data } = outcome;
+  const { config, outputs, loss, data } = outcome;
+  const sampleWeights = weightsOfCells(outcome.sampleWeights, data);
   const targets = outcome.targets as Float32Array;
   const numColumns = data.targetNames.length;
   const math = isLogLoss(config) ? undefined : outcome.math;
@@ -177,14 +193,16 @@ function measureLabels(outcome: Outcome): MeasuredSplit {
   };
 }
 
-/** Predictions are [rows, target columns], in the units that were trained on. */
+/** Predictions are [rows, positions, target columns], in the units that were trained on. */
 function measureValues(outcome: Outcome, predictions: Float32Array | Float64Array): MeasuredSplit {
-  const { data, indices, loss, math, targets, sampleWeights } = outcome;
+  const { data, loss, math, targets } = outcome;
   const { targetNames, targetValues, transforms } = data;
+  const sampleWeights = weightsOfCells(outcome.sampleWeights, data);
+  const cells = cellsOf(outcome.indices, transforms.target.positions ?? 1);
   const isTransformed =
     transforms.target.kind === 'values' && transforms.target.columns.some(({ steps }) => steps.length > 0);
   const pickColumn = (values: Outcome['targets'] | Float64Array, column: number): Float64Array =>
-    Float64Array.from(indices, (_, row) => values[row * targetNames.length + column]!);
+    Float64Array.from(cells, (_, row) => values[row * targetNames.length + column]!);
   const trained = targetNames.map((_, column) => ({
     predicted: pickColumn(predictions, column),
     actual: pickColumn(targets, column),
@@ -192,10 +210,20 @@ function measureValues(outcome: Outcome, predictions: Float32Array | Float64Arra
   const columns = targetNames.map((name, column) => ({
     name,
     predicted: trained[column]!.predicted.map((value) => inverseTarget(transforms, column, value, math)),
-    actual: Float64Array.from(indices, (row) => targetValues[column]![row]!),
+    actual: Float64Array.from(cells, (cell) => targetValues[column]![cell]!),
   }));
   const transformed = isTransformed ? trained : undefined;
   return { metrics: regressionMetrics({ columns, transformed, loss, sampleWeights }), columns };
+}
+
+/** The weight of each cell of a target column, which is that of its row. */
+export function weightsOfCells(sampleWeights: SampleWeights, { transforms }: LoadedData): SampleWeights {
+  const { positions = 1 } = transforms.target;
+  if (!sampleWeights || positions === 1) return sampleWeights;
+  return Float32Array.from(
+    { length: sampleWeights.length * positions },
+    (_, at) => sampleWeights[Math.floor(at / positions)]!,
+  );
 }
 
 function topKOf({ config, data }: Outcome): number | undefined {

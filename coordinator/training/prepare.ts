@@ -2,6 +2,8 @@
 // Everything that can be wrong with a run is found here, before any process starts.
 import type { Config } from '../../src/config/schema.ts';
 import { targetView } from '../../src/data/dataset/packed-dataset.ts';
+import { featureWidth, type FittedFeature } from '../../src/data/dataset/transforms.ts';
+import type { LayerSpec } from '../../src/layers/registry.ts';
 import { hostMath } from '../../src/kernels/host-math.ts';
 import type { HostMath } from '../../src/kernels/host-math.ts';
 import { loadData } from '../../src/data/load.ts';
@@ -20,6 +22,7 @@ import { LOSS } from '../../src/metrics/definitions.ts';
 import { Memory } from '../../src/memory.ts';
 import { describeModel, resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
+import { countOf } from '../../src/printable.ts';
 import { readRegularFile } from '../../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../../src/safetensors.ts';
 import type { Evaluation } from './compute.ts';
@@ -69,7 +72,7 @@ export async function prepareRun(
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
   const math = hostMath(kernels);
   const data = await loadData({ config, math, warn, fitted, arrays });
-  const { layers } = config.model;
+  const layers = [...layersOfColumns(data.transforms.features), ...config.model.layers];
   const model = resolveModel(
     { layers, smallBuckets: local ? undefined : true },
     data.dataset.layout.featureShape,
@@ -107,6 +110,17 @@ export async function prepareRun(
 type StateParts = Pick<PreparedRun, 'kernels' | 'memory' | 'model'> & {
   readonly config: TrainingStateOptions['config'] & Pick<Config, 'model' | 'seed'>;
 };
+/** The layer that embedded columns put before those of the config, if there are any. */
+function layersOfColumns(features: readonly FittedFeature[]): LayerSpec[] {
+  let place = 0;
+  const columns = features.flatMap((feature) => {
+    const own = place;
+    place += featureWidth(feature);
+    if (feature.kind !== 'embedding') return [];
+    return [{ place: own, vocabulary: 1 + feature.texts.length, units: feature.units }];
+  });
+  return columns.length === 0 ? [] : [{ kind: 'columnEmbeddings', columns }];
+}
 
 /** The weights that the run starts from: drawn, or read from `model.init`. */
 export async function initialState({ config, kernels, memory, model }: StateParts): Promise<TrainingState> {
@@ -145,13 +159,14 @@ function requireMatchingOutputs(data: LoadedData, model: Model): void {
   const { layout } = data.dataset;
   const { targetWidth, numClasses } = layout;
   const isLabels = layout.targetKind === 'labels';
-  const labelShape = isSequence(layout) ? [targetWidth, numClasses] : [numClasses];
-  const needed = formatShape(isLabels ? labelShape : [targetWidth]);
+  const { positions = isSequence(layout) ? targetWidth : 1 } = data.transforms.target;
+  const width = isLabels ? numClasses : targetWidth / positions;
+  const needed = formatShape(positions > 1 ? [positions, width] : [width]);
   if (isLabels ? formatShape(model.outputShape) === needed : model.outputWidth === targetWidth) return;
-  const classes = `${numClasses} classes${isSequence(layout) ? ` at each of ${targetWidth} positions` : ''}`;
+  const where = positions > 1 ? ` at each of ${positions} positions` : '';
   const what = isLabels
-    ? `the data has ${classes}`
-    : `the target has ${targetWidth} columns (${listNames(data.targetNames)})`;
+    ? `the data has ${numClasses} classes${where}`
+    : `the target has ${countOf(width, 'column')}${where} (${listNames(data.targetNames)})`;
   throw new LockstepError({
     category: 'usage',
     code: 'E_MODEL_SHAPE',
@@ -179,10 +194,14 @@ async function requireMetrics({ config, customMetrics, data, math, model }: Prep
 /** Advice for making the last layer and the targets fit each other. */
 function helpForOutputs({ dataset, transforms }: LoadedData, model: Model, needed: string): string {
   const { layout } = dataset;
-  const outputs = model.outputWidth;
+  const { positions } = transforms.target;
+  const [outputs = 1, ...outer] = model.outputShape.toReversed();
   const advice = `let the last layer give ${needed}`;
   const isIndex = transforms.target.kind === 'labels' && transforms.target.cells === 'index';
-  if (layout.targetKind !== 'labels' || isSequence(layout) || !isIndex) return advice;
+  // All classes of a text are known.
+  const isText = isSequence(layout) && positions === undefined;
+  const isShaped = formatShape(outer) === formatShape(positions === undefined ? [] : [positions]);
+  if (layout.targetKind !== 'labels' || isText || !isShaped || !isIndex) return advice;
   if (outputs > layout.numClasses)
     return `${advice}, or set data.classes: ${outputs} if the data lacks some classes`;
   const lacksFirst = targetView(dataset).every((label) => label > 0);

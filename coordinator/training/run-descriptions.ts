@@ -50,7 +50,7 @@ export function describeSaved({ config, data, model }: Run, weightsSha256: strin
     loss: config.loss,
     numerics: config.numerics,
     inputShape: model.inputShape,
-    layers: config.model.layers,
+    layers: [...model.spec.layers],
     featureNames: data.featureNames,
     targetNames: data.targetNames,
     classNames: data.classNames,

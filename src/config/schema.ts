@@ -107,6 +107,16 @@ const columnRule = z.union([
     kind: z.literal('hash'),
     buckets: z.int().min(2).max(65_536).describe('Features that its texts share, each by its hash'),
   }),
+  z.strictObject({
+    kind: z.literal('embedding'),
+    units: z.int().min(1).max(1024).describe('Size of the learned vector of a text'),
+    minRows: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .default(2)
+      .describe('Training rows that a text needs for a vector of its own; the others share one'),
+  }),
 ]);
 
 const split = z
@@ -183,7 +193,7 @@ export const dataSchema = z.strictObject({
     .record(z.string(), columnRule)
     .default({})
     .describe(
-      'How feature columns are read, by their names: categorical, boolean, date, ordinal, hash, number',
+      'How feature columns are read, by their names: categorical, boolean, date, ordinal, hash, embedding, number',
     ),
   missing: z
     .union([missingRule, missingRules])

@@ -12,7 +12,8 @@ import { sizeOf } from '../shape.ts';
 import { span } from '../trace.ts';
 import { ReductionTree, groupLevel, maximalNodes, shardsUnder, treeSum } from '../tree.ts';
 import type { Merge, TreeNode } from '../tree.ts';
-import { evaluationWidth, isSequence, SampleBuffers } from './samples.ts';
+import { argmax } from '../metrics/classification.ts';
+import { countsClasses, evaluationWidth, isSequence, SampleBuffers } from './samples.ts';
 import type { EnginePlan } from './plan.ts';
 import type { SampleRows, Samples } from './samples.ts';
 import { ThreadWorkspace } from './workspace.ts';
@@ -271,8 +272,8 @@ export class Engine {
   }
 
   /**
-   * Fills `described` [rows, width] with ranks and log losses (`evaluationWidth`), which take the
-   * place of the loss and its gradient on the way.
+   * Fills `described` [rows, width] with ranks, predicted classes and log losses (`evaluationWidth`);
+   * ranks and log losses take the place of the loss and its gradient on the way.
    */
   #describeSequences(outputs: number, described: Float32Array, width: number): void {
     const { kernels, memory, model, samples } = this.#parts;
@@ -285,7 +286,13 @@ export class Engine {
     const logLosses = memory.f64(this.#rowLosses, rows);
     for (let row = 0; row < rows; row++) {
       described.set(ranks.subarray(row * positions, (row + 1) * positions), row * width);
-      if (this.#logLoss) described[row * width + positions] = logLosses[row] as number;
+      if (this.#logLoss) described[(row + 1) * width - 1] = logLosses[row] as number;
+    }
+    if (!countsClasses(samples.layout)) return;
+    const logits = memory.f32(outputs, rows * positions * classes);
+    for (let at = 0; at < rows * positions; at++) {
+      const place = Math.floor(at / positions) * width + positions + (at % positions);
+      described[place] = argmax(logits, at * classes, classes);
     }
   }
 

@@ -145,12 +145,23 @@ export function isSequence({ targetKind, targetWidth }: RowLayout): boolean {
   return targetKind === 'labels' && targetWidth > 1;
 }
 
-/** f32 that come back for each evaluated sample. */
+/** The most classes at positions that are counted class by class: a text has 256, which say little. */
+const MAX_COUNTED_CLASSES = 100;
+
+/** True where the predicted class of each position comes back, besides the rank of the right one. */
+export function countsClasses({ numClasses }: RowLayout): boolean {
+  return numClasses <= MAX_COUNTED_CLASSES;
+}
+
+/**
+ * f32 that come back for each evaluated sample: its outputs; of a sequence the ranks of the right classes,
+ * then the predicted classes if they are counted, then the log loss if it is not the loss.
+ */
 export function evaluationWidth(
   { outputWidth }: Pick<Model, 'outputWidth'>,
   layout: RowLayout,
   loss: LossInput | Loss,
 ): number {
   if (!isSequence(layout)) return outputWidth;
-  return layout.targetWidth + (unsmoothedLoss(loss) ? 1 : 0);
+  return layout.targetWidth * (countsClasses(layout) ? 2 : 1) + (unsmoothedLoss(loss) ? 1 : 0);
 }

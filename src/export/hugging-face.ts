@@ -39,7 +39,10 @@ const MAX_LISTED = 100;
 function modelCard({ description, model }: SavedModel, metrics: RunMetrics): string {
   const { name, lockstep, weightsSha256, loss, transforms, targetNames, classNames } = description;
   const isClass = transforms.target.kind === 'labels';
-  const outcome = isClass ? `one of ${formatCount(classNames.length)} classes` : targetNames.join(', ');
+  const { positions } = transforms.target;
+  const where = positions === undefined ? '' : ` at each of ${formatCount(positions)} positions`;
+  const outcome =
+    (isClass ? `one of ${formatCount(classNames.length)} classes` : targetNames.join(', ')) + where;
   return [
     `---\nlibrary_name: lockstep\npipeline_tag: ${pipelineTag(transforms.features, isClass)}\ntags: [lockstep, pytorch]\n---`,
     `# ${cell(name)}`,
@@ -78,7 +81,9 @@ const KINDS: Readonly<Record<string, string>> = {
 
 function hasFill(feature: FittedFeature): boolean {
   if (feature.kind === 'categorical') return feature.categories.includes('');
-  return feature.kind === 'hash' || ('fill' in feature && feature.fill !== null);
+  return (
+    feature.kind === 'hash' || feature.kind === 'embedding' || ('fill' in feature && feature.fill !== null)
+  );
 }
 
 function metricsTable(metrics: RunMetrics): string[] {

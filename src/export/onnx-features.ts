@@ -136,7 +136,7 @@ function numbersFrom(features: readonly ColumnFeature[], start: number): NumberF
 }
 
 function isText({ kind }: ColumnFeature): boolean {
-  return kind === 'categorical' || kind === 'boolean' || kind === 'ordinal';
+  return kind === 'categorical' || kind === 'boolean' || kind === 'ordinal' || kind === 'embedding';
 }
 
 function separateColumns(graph: OnnxGraph, features: readonly ColumnFeature[]): Columns {
@@ -176,6 +176,8 @@ function describe(feature: ColumnFeature): string {
       return `true or false, yes or no, on or off, or 1 or 0${missing(feature, 'an empty text')}.`;
     case 'ordinal':
       return `One of: ${feature.order.join(', ')}${missing(feature, 'an empty text')}.`;
+    case 'embedding':
+      return 'A text; those without a vector of their own share one.';
     case 'categorical':
       return 'A text; one that training never saw counts as none.';
     case 'hash':
@@ -212,6 +214,10 @@ function addFeature(graph: OnnxGraph, feature: ColumnFeature, columns: Columns):
         graph.node('Equal', [slot, graph.floats('/slots', every, [slots.length])]),
         'float32',
       );
+    }
+    case 'embedding': {
+      const ids = feature.texts.map((text, place): [string, number] => [text, 1 + place]);
+      return encodeTexts(graph, columns.text(column), ids, 0);
     }
     case 'boolean': {
       const words = [...BOOLEAN_PAIRS, ['1', '0'] as const].flatMap(([yes, no]): [string, number][] => [

@@ -4,6 +4,7 @@ import type { AttentionSpec } from '../layers/attention.ts';
 import type { AugmentLayer, AugmentSpec } from '../layers/augment.ts';
 import type { LayerSpec } from '../layers/registry.ts';
 import type { Layer, ParameterTensor } from '../layers/layer.ts';
+import type { ColumnEmbeddingsLayer } from '../layers/column-embeddings.ts';
 import type { Conv2dLayer, Conv2dSpec } from '../layers/conv2d/conv2d.ts';
 import type { Pool2dLayer, Pool2dSpec } from '../layers/pool-2d.ts';
 import type { ResidualLayer } from '../layers/residual.ts';
@@ -61,6 +62,8 @@ function addLayer(node: LayerNode): string {
       return addCrop({ ...node, spec, layer: layer as AugmentLayer });
     case 'embedding':
       return graph.node('Gather', [...tensorsOf(node), x]);
+    case 'columnEmbeddings':
+      return addColumnEmbeddings({ ...node, layer: layer as ColumnEmbeddingsLayer });
     case 'positionalEmbedding':
       return graph.node('Add', [x, ...tensorsOf(node)]);
     case 'attention':
@@ -96,6 +99,21 @@ function addCrop({ graph, layer: { crop, outputShape }, x }: LayerNode<AugmentSp
     [2, 3],
   ] as const;
   return graph.node('Slice', [x, ...bounds.map((values) => graph.ints(values))]);
+}
+
+/** Ids at some places are looked up, each in its table; what lies between is passed on. */
+function addColumnEmbeddings(node: LayerNode<LayerSpec, ColumnEmbeddingsLayer>): string {
+  const { graph, layer, x } = node;
+  const parts = layer.passedOn.map(({ from, to, length }) => {
+    const bounds = [[from], [from + length], [1]].map((values) => graph.ints(values));
+    return { to, value: graph.node('Slice', [x, ...bounds]) };
+  });
+  const vectors = layer.columns.map(({ place, to, table }) => {
+    const column = graph.node('Gather', [x, graph.int(place)], { attributes: { axis: { int: 1 } } });
+    return { to, value: graph.node('Gather', [addTensor(node, table), graph.cast(column, 'int64')]) };
+  });
+  const inOrder = [...parts, ...vectors].sort((a, b) => a.to - b.to);
+  return graph.concat(inOrder.map(({ value }) => value));
 }
 
 type KindOf<Kind extends LayerSpec['kind']> = Extract<LayerSpec, { readonly kind: Kind }>;

@@ -6,6 +6,7 @@ import { OnnxGraph } from './onnx-graph.ts';
 import type { TargetStep } from '../data/dataset/transforms.ts';
 import { addFeatures, type InputLayout } from './onnx-features.ts';
 import { addLayers } from './onnx-layers.ts';
+import { sizeOf } from '../shape.ts';
 
 /** Readers of protocol buffers take no more than 2 GiB; some of it are names and numbers of nodes. */
 const MAX_CONSTANT_BYTES = 2 ** 31 - 2 ** 26;
@@ -36,7 +37,10 @@ export function encodeOnnx({ description, model, weights }: SavedModel, inputs: 
   });
 }
 
-/** Adds what follows from the last layer's outputs: predictions in the target's own unit, or a class. */
+/**
+ * Adds what follows from the last layer's outputs: predictions in the target's own unit, or a class; of
+ * positions those of each, which are rows on the way.
+ */
 function addOutputs(
   graph: OnnxGraph,
   { description, model }: Pick<SavedModel, 'description' | 'model'>,
@@ -45,11 +49,19 @@ function addOutputs(
   const { transforms, loss, targetNames } = description;
   const { target } = transforms;
   const isBinary = loss.kind === 'binaryCrossEntropy';
+  const { positions } = target;
+  const width = sizeOf(model.outputShape) / (positions ?? 1);
+  const rows =
+    positions === undefined ? undefined : graph.node('Reshape', [outputs, graph.ints([-1, width])]);
+  const addOutput: AddOutput = (value, { shape, ...port }) => {
+    const own = positions === undefined ? shape : [positions, ...shape];
+    const reshaped = rows === undefined ? value : graph.node('Reshape', [value, graph.ints([-1, ...own])]);
+    graph.output(reshaped, { ...port, shape: own });
+  };
   if (target.kind === 'labels') {
-    const last = isBinary
-      ? graph.node('Flatten', [outputs])
-      : lastPosition(graph, outputs, model.outputShape);
-    addClasses(graph, { logits: last, isBinary, classNames: target.classNames });
+    const ofSample = (): string =>
+      isBinary ? graph.node('Flatten', [outputs]) : lastPosition(graph, outputs, model.outputShape);
+    addClasses(graph, { logits: rows ?? ofSample(), isBinary, classNames: target.classNames }, addOutput);
     graph.output(outputs, {
       name: 'logits',
       type: 'float32',
@@ -58,17 +70,20 @@ function addOutputs(
     });
     return;
   }
-  const flat = graph.node('Flatten', [outputs]);
+  const flat = rows ?? graph.node('Flatten', [outputs]);
   const values = isBinary ? graph.node('Sigmoid', [flat]) : flat;
   const steps = target.columns.map((column) => column.steps);
   const hasSteps = steps.some(({ length }) => length > 0);
-  graph.output(hasSteps ? invert(graph, values, steps) : values, {
+  addOutput(hasSteps ? invert(graph, values, steps) : values, {
     name: 'predictions',
     type: hasSteps ? 'float64' : 'float32',
     shape: [target.columns.length],
     description: `${isBinary ? 'Probabilities of: ' : ''}${targetNames.join(', ')}`,
   });
 }
+
+/** Adds an output of the graph, whose value has a row for each sample or position. */
+type AddOutput = (value: string, port: Parameters<OnnxGraph['output']>[1]) => void;
 
 function lastPosition(graph: OnnxGraph, outputs: string, shape: readonly number[]): string {
   if (shape.length === 1) return outputs;
@@ -84,6 +99,7 @@ function addClasses(
     isBinary,
     classNames,
   }: { readonly logits: string; readonly isBinary: boolean; readonly classNames: readonly string[] },
+  addOutput: AddOutput,
 ): void {
   const probabilities = isBinary
     ? graph.concat([graph.node('Neg', [logits]), logits].map((logit) => graph.node('Sigmoid', [logit])))
@@ -94,13 +110,13 @@ function addClasses(
         graph.ints([1]),
       ])
     : graph.node('ArgMax', [logits], { attributes: { axis: { int: 1 }, keepdims: { int: 0 } } });
-  graph.output(graph.node('Gather', [graph.texts(classNames), index]), {
+  addOutput(graph.node('Gather', [graph.texts(classNames), index]), {
     name: 'class',
     type: 'string',
     shape: [],
     description: 'The likeliest class.',
   });
-  graph.output(probabilities, {
+  addOutput(probabilities, {
     name: 'probabilities',
     type: 'float32',
     shape: [classNames.length],

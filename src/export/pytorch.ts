@@ -59,6 +59,10 @@ function modulesOfLayer(spec: LayerSpec, layer: Layer): string[] {
       return crop(layer as AugmentLayer);
     case 'embedding':
       return [`nn.Embedding(${spec.vocabulary}, ${spec.units})`];
+    case 'columnEmbeddings': {
+      const columns = spec.columns.map(({ place, vocabulary, units }) => tuple([place, vocabulary, units]));
+      return [`ColumnEmbeddings(${columns.join(', ')})`];
+    }
     case 'positionalEmbedding':
       return [`PositionalEmbedding(${inputShape.join(', ')})`];
     case 'attention':
@@ -161,6 +165,19 @@ const CLASSES = {
 
     def forward(self, x):
         return x.reshape(len(x), *self.shape)
+`,
+  'ColumnEmbeddings(': `class ColumnEmbeddings(nn.Module):
+    def __init__(self, *columns):
+        super().__init__()
+        self.places = [place for place, _, _ in columns]
+        self.tables = nn.ModuleList(nn.Embedding(vocabulary, units) for _, vocabulary, units in columns)
+
+    def forward(self, x):
+        parts, start = [], 0
+        for place, table in zip(self.places, self.tables):
+            parts += [x[:, start:place], table(x[:, place].long())]
+            start = place + 1
+        return torch.cat([*parts, x[:, start:]], dim=1)
 `,
   'PositionalEmbedding(': `class PositionalEmbedding(nn.Embedding):
     def forward(self, x):
@@ -289,8 +306,17 @@ def hash_of(text):
 WORDS = ${JSON.stringify(Object.fromEntries([...BOOLEAN_PAIRS, ['1', '0'] as const].flatMap(([yes, no]) => [[yes, 1] as const, [no, 0] as const])))}
 
 
+IDS = {
+    feature["column"]: {text: 1 + place for place, text in enumerate(feature["texts"])}
+    for feature in CONFIG["transforms"]["features"]
+    if feature["kind"] == "embedding"
+}
+
+
 def encode_cell(cell, feature):
     missing, kind = is_missing(cell), feature["kind"]
+    if kind == "embedding":
+        return [float(IDS[feature["column"]].get("" if missing else str(cell), 0))]
     if kind == "categorical":
         return [float(("" if missing else str(cell)) == category) for category in feature["categories"]]
     if kind == "hash":
@@ -340,6 +366,14 @@ function encodeArrays(feature: FittedFeature, isIds: boolean): string {
 
 const PREDICT = `def decode(outputs):
     """Outputs of the model to classes with their probabilities, or to values in the target's own unit."""
+    positions = CONFIG["transforms"]["target"].get("positions")
+    if positions is None:
+        return decode_rows(outputs)
+    rows = decode_rows(outputs.reshape(len(outputs) * positions, -1))
+    return [rows[start : start + positions] for start in range(0, len(rows), positions)]
+
+
+def decode_rows(outputs):
     target, loss = CONFIG["transforms"]["target"], CONFIG["loss"]["kind"]
     outputs = outputs.double()
     if target["kind"] == "labels":

@@ -225,6 +225,45 @@ function convolutions(
   return { layers, work: work + inputs * rows * columns * units + units * outputs };
 }
 
+/** More positions than this are not compared with one another. */
+const MAX_ATTENDED = 512;
+
+/**
+ * A network that keeps the positions of a sequence: recurrent, and then each position sees the others, also
+ * those after it.
+ */
+export function chooseForPositions(size: TaskSize, shape: Shape, vocabulary?: number): Training {
+  const numRows = trainingRows(size);
+  const batchSize = batchFor(numRows, 32);
+  const [positions = 1, inputs = 1] = shape;
+  const units = 48;
+  const layers: LayerInput[] = [];
+  if (vocabulary !== undefined) layers.push({ kind: 'embedding', vocabulary, units });
+  else if (shape.length === 1) layers.push({ kind: 'reshape', shape: [positions, 1] });
+  layers.push({ kind: 'lstm', units, returnSequences: true });
+  if (positions <= MAX_ATTENDED) {
+    const attention = { kind: 'attention', heads: 4 } as const;
+    layers.push({ kind: 'residual', layers: [{ kind: 'layerNorm' }, attention] });
+  }
+  layers.push({ kind: 'dense', units: size.outputs });
+  const seen = vocabulary === undefined ? inputs : units;
+  const work = positions * units * (4 * (seen + units) + 4 * units + 2 * Math.min(positions, MAX_ATTENDED));
+  const epochs = Math.max(5, Math.min(60, Math.round(SEQUENCE_WORK / (3 * work * numRows))));
+  return {
+    layers,
+    optimizer: { kind: 'adam', learningRate: 0.004 },
+    batchSize,
+    shards: shardsFor(batchSize),
+    epochs,
+    patience: Math.max(3, Math.round(epochs / 6)),
+    split: splitFor(size),
+    why: `${countOf(numRows, 'training sample')} of ${countOf(positions, 'position')}`,
+  };
+}
+
+/** Multiplications of a whole training with sequences, whose steps are smaller than those of pictures. */
+const SEQUENCE_WORK = 1e11;
+
 /** Bytes of a sample of a text, and units of its model. */
 const CONTEXT = 64;
 const MAX_TEXT_STEPS = 1500;

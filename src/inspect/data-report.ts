@@ -3,7 +3,7 @@
 import { targetColumns } from '../config/data-sources.ts';
 import type { Config } from '../config/schema.ts';
 import { findSources, listFiles } from '../data/dataset/load-request.ts';
-import { targetView } from '../data/dataset/packed-dataset.ts';
+import { sampleWeightWidth, targetView } from '../data/dataset/packed-dataset.ts';
 import { featureWidth } from '../data/dataset/transforms.ts';
 import type { FittedFeature } from '../data/dataset/transforms.ts';
 import type { LoadedData } from '../data/load.ts';
@@ -187,10 +187,15 @@ export async function reportConfig(config: Config, data: LoadedData): Promise<Da
   };
 }
 
-function countClasses({ classNames, dataset }: LoadedData): ValueCount[] | undefined {
+/** Samples, or positions of samples, of each class; those that weigh nothing are of none. */
+function countClasses({ classNames, dataset, sampleWeights }: LoadedData): ValueCount[] | undefined {
   if (classNames.length === 0 || classNames.length > MAX_CLASSES) return undefined;
   const counts = new Map<number, number>();
-  for (const label of targetView(dataset)) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const labelsOfWeight = dataset.layout.targetWidth / sampleWeightWidth(dataset.layout);
+  for (const [at, label] of targetView(dataset).entries()) {
+    if (sampleWeights?.[Math.floor(at / labelsOfWeight)] === 0) continue;
+    counts.set(label, (counts.get(label) ?? 0) + 1);
+  }
   return classNames.map((value, label) => ({ value, count: counts.get(label) ?? 0 }));
 }
 
@@ -215,6 +220,8 @@ function wordsFor(feature: FittedFeature): string {
       return 'yes or no';
     case 'ordinal':
       return `place of ${feature.order.length}`;
+    case 'embedding':
+      return `vectors of ${feature.units}`;
     case 'hash':
       return `${feature.buckets} buckets`;
     case 'date':

@@ -10,11 +10,17 @@ import { didYouMean } from '../config/suggest.ts';
 import { MISSING_TOKENS } from '../data/table/format.ts';
 import { configError, dataError, listNames, quoteName, shorten } from '../errors.ts';
 import { countOf, formatCount } from '../printable.ts';
-import { sizeOf } from '../shape.ts';
+import { sizeOf, type Shape } from '../shape.ts';
 import { chooseColumns } from './choose-columns.ts';
 import type { ColumnChoice } from './choose-columns.ts';
-import { chooseForImages, chooseForRows, chooseForText, chooseTask } from './choose-training.ts';
-import type { Task, Training } from './choose-training.ts';
+import {
+  chooseForImages,
+  chooseForPositions,
+  chooseForRows,
+  chooseForText,
+  chooseTask,
+} from './choose-training.ts';
+import type { Task, TaskSize, Training } from './choose-training.ts';
 import type { FoundArrays, FoundData, FoundImages, FoundTable, FoundText } from './find-data.ts';
 import type { ScannedTable } from './scan-table.ts';
 
@@ -51,7 +57,7 @@ export function draftConfig(found: FoundData, options: DraftOptions): DraftConfi
     data,
     model: { layers: [...layers] },
     loss,
-    ...(found.kind === 'text' && { clip: { norm: 1 } }),
+    ...(layers.some(({ kind }) => kind === 'lstm') && { clip: { norm: 1 } }),
     optimizer,
     ...(found.kind !== 'text' && {
       schedule: { kind: 'plateau' as const, factor: 0.3, patience: reduceAfter(patience) },
@@ -266,9 +272,10 @@ function noFeatures(all: readonly ColumnChoice[]): Error {
   });
 }
 
-function describeTarget(name: string, task: Task): string {
+function describeTarget(name: string, task: Task, isStratified = true): string {
   if (task.kind === 'classes') {
-    return `${shorten(name)}, ${task.numClasses} classes (${task.why}): crossEntropy, the same shares in each split`;
+    const shares = isStratified ? ', the same shares in each split' : '';
+    return `${shorten(name)}, ${task.numClasses} classes (${task.why}): crossEntropy${shares}`;
   }
   return `${shorten(name)}, ${task.why}: mse on ${task.transform.join(', then ')}`;
 }
@@ -368,7 +375,7 @@ function sharesOf(
 }
 
 function chooseForArrays(found: FoundArrays, { directory, task: wanted }: DraftOptions): Choices {
-  const { areBytes, numSamples, shape, splits, targets } = found;
+  const { areBytes, ignoreIndex, numSamples, positions, shape, splits, targets, vocabulary } = found;
   requireSamples(numSamples, 'sample');
   const [first] = targets;
   if (!first) throw new Error('arrays without targets were not refused');
@@ -382,27 +389,37 @@ function chooseForArrays(found: FoundArrays, { directory, task: wanted }: DraftO
           isUnclear: false,
         };
   const size = { ...needsOf(splits), numRows: numSamples, outputs: outputsOf(task, targets.length) };
-  const isImage = shape.length === 3;
-  const training = isImage ? chooseForImages(size, shape) : chooseForRows(size, sizeOf(shape));
-  const flat: Training =
-    shape.length > 1 && !isImage
-      ? { ...training, layers: [{ kind: 'flatten' }, ...training.layers] }
-      : training;
+  const training =
+    positions === undefined ? chooseForValues(size, shape) : chooseForPositions(size, shape, vocabulary);
+  const isOfTokens = training.layers[0]?.kind === 'embedding';
+  const isStratified = task.kind === 'classes' && positions === undefined;
   const data: ConfigInput['data'] = {
     ...relativeSplits(splits, directory),
     ...(targets.length > 1 && { target: targets.map(({ name }) => name) }),
     ...(task.kind === 'numbers' && { targetTransform: [...task.transform] }),
-    ...(areBytes && { standardize: false }),
-    split: { ...sharesOf(training, splits), ...(task.kind === 'classes' && { stratify: true as const }) },
+    ...((areBytes || isOfTokens) && { standardize: false }),
+    ...(task.kind === 'classes' && ignoreIndex !== undefined && { ignoreIndex }),
+    split: { ...sharesOf(training, splits), ...(isStratified && { stratify: true as const }) },
   };
+  const where = positions === undefined ? '' : `, at each of ${countOf(positions, 'position')}`;
   return {
     data,
-    training: flat,
+    training,
     loss: task.kind === 'classes' ? 'crossEntropy' : 'mse',
-    comments: [['data.standardize', 'bytes are scaled to 0..1']],
-    choices: [['target', describeTarget(first.name, task)]],
+    comments: [
+      ['data.standardize', isOfTokens ? 'token ids stay as they are' : 'bytes are scaled to 0..1'],
+      ['data.ignoreIndex', 'the label of padding, which does not count'],
+    ],
+    choices: [['target', describeTarget(first.name, task, isStratified) + where]],
     warnings: describeClasses(task, first.counts),
   };
+}
+
+function chooseForValues(size: TaskSize, shape: Shape): Training {
+  if (shape.length === 3) return chooseForImages(size, shape);
+  const training = chooseForRows(size, sizeOf(shape));
+  if (shape.length === 1) return training;
+  return { ...training, layers: [{ kind: 'flatten' }, ...training.layers] };
 }
 
 function chooseForBytes({ numBytes, splits }: FoundText, { directory }: DraftOptions): Choices {

@@ -3,6 +3,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { DataSource, ImageSource, NpySource, TableSource } from '../config/data-sources.ts';
+import type { ArraySet } from '../data/array/arrays.ts';
 import { listArrays, readNpySamples } from '../data/array/npy-file.ts';
 import { displayPath, magicOf, readBytes } from '../data/dataset/source-file.ts';
 import { indexNames } from '../data/dataset/class-labels.ts';
@@ -47,8 +48,14 @@ export interface FoundArrays {
   readonly shape: Shape;
   /** True for bytes, which are scaled. */
   readonly areBytes: boolean;
-  /** The targets, one column for each value of a sample. */
+  /** The targets: a column for each value of a sample, or of one of its positions. */
   readonly targets: readonly ColumnFacts[];
+  /** Positions of a sample that have targets each. */
+  readonly positions?: number | undefined;
+  /** The label of positions that do not count. */
+  readonly ignoreIndex?: number | undefined;
+  /** One more than the highest of the features, if those of positions are token ids. */
+  readonly vocabulary?: number | undefined;
 }
 
 /** A text. */
@@ -261,17 +268,62 @@ async function findArrays(file: string, labels: string | undefined): Promise<Fou
     : {
         train: { features: file, targets: labels === undefined ? await besides(file) : path.resolve(labels) },
       };
-  const { features, numRows, shape, targets, targetWidth } = await readNpySamples(splits.train, 'data.train');
-  const names =
-    targetWidth === 1 ? ['target'] : Array.from({ length: targetWidth }, (_, at) => `target${at + 1}`);
-  const columns = names.map((name, at) =>
-    describeNumbersOf(
-      name,
-      Float64Array.from({ length: numRows }, (_, row) => targets[row * targetWidth + at] as number),
-    ),
-  );
+  const set = await readNpySamples(splits.train, 'data.train');
+  const { features, numRows, shape, targets, targetWidth } = set;
+  const positions = findPositions(set);
+  const width = targetWidth / (positions ?? 1);
+  const ignoreIndex = positions === undefined || width > 1 ? undefined : findPadding(targets);
+  const names = width === 1 ? ['target'] : Array.from({ length: width }, (_, at) => `target${at + 1}`);
+  const columns = names.map((name, at) => {
+    const values = targets.filter((value, cell) => cell % width === at && value !== ignoreIndex);
+    return describeNumbersOf(name, values);
+  });
+  const vocabulary = positions === undefined ? undefined : await findVocabulary(set, splits);
   const areBytes = features instanceof Uint8Array;
-  return { kind: 'arrays', splits, numSamples: numRows, shape, areBytes, targets: columns };
+  const ofPositions = { positions, ignoreIndex, vocabulary };
+  return { kind: 'arrays', splits, numSamples: numRows, shape, areBytes, targets: columns, ...ofPositions };
+}
+
+/** Whole numbers of more kinds than this are taken for amounts. */
+const MAX_LABELS = 20;
+
+/**
+ * Positions of a sample that have targets each: those of a sequence. A list of numbers is taken for one
+ * only if the targets are classes.
+ */
+function findPositions({ shape, targetShape, targets }: ArraySet): number | undefined {
+  const [positions = 1, ...rest] = targetShape;
+  if (positions === 1 || shape.length > 2 || shape[0] !== positions || rest.length > 1) return undefined;
+  if (shape.length === 2) return positions;
+  const kinds = new Set(targets);
+  return kinds.size <= MAX_LABELS && targets.every(Number.isInteger) ? positions : undefined;
+}
+
+/** The one negative number among whole ones from 0, which stands for padding. */
+function findPadding(targets: Float64Array): number | undefined {
+  if (!targets.every(Number.isInteger)) return undefined;
+  const negatives = new Set(targets.filter((value) => value < 0));
+  return negatives.size === 1 ? [...negatives][0] : undefined;
+}
+
+/** Larger whole numbers are amounts. */
+const MAX_VOCABULARY = 100_000;
+
+async function findVocabulary(
+  train: ArraySet,
+  { validation, test }: FoundSplits<NpySource>,
+): Promise<number | undefined> {
+  const sets = [train];
+  for (const source of [validation, test]) if (source) sets.push(await readNpySamples(source, 'data'));
+  let highest = 0;
+  for (const { features, shape } of sets) {
+    if (shape.length > 1 || features instanceof Uint8Array) return undefined;
+    for (const value of features) {
+      if (!Number.isInteger(value) || value < 0) return undefined;
+      highest = Math.max(highest, value);
+    }
+  }
+  return highest < MAX_VOCABULARY ? highest + 1 : undefined;
 }
 
 async function findInArchive(npz: string): Promise<FoundSplits<NpySource>> {
@@ -330,8 +382,10 @@ export function summarizeData(found: FoundData): string {
       return `${name}: ${countOf(found.numSamples, 'image')} of ${found.shape.join('x')}, ${found.classes.length} classes`;
     }
     case 'arrays': {
-      const { train } = found.splits;
-      return `${displayPath(train.npz ?? train.features)}: ${countOf(found.numSamples, 'sample')} of ${found.shape.join('x')}`;
+      const { numSamples, positions, shape, splits } = found;
+      const { train } = splits;
+      const where = positions === undefined ? '' : `, targets at each of ${countOf(positions, 'position')}`;
+      return `${displayPath(train.npz ?? train.features)}: ${countOf(numSamples, 'sample')} of ${shape.join('x')}${where}`;
     }
     case 'text':
       return `${displayPath(found.splits.train.text)}: a text of ${countOf(found.numBytes, 'byte')}`;

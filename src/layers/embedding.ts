@@ -20,9 +20,12 @@ import { shareOf } from '../tree.ts';
 /** Deviation of a table's first values: that of GPT-2 (Radford et al., 2019). */
 export const EMBEDDING_DEVIATION = 0.02;
 
+/** Rows of a table of vectors, at most: ids are whole numbers in float32. */
+export const MAX_VOCABULARY = 1_048_576;
+
 export const embeddingSchema = z.strictObject({
   kind: z.literal('embedding'),
-  vocabulary: z.int().min(1).max(1_048_576).describe('Tokens; ids are 0 to vocabulary - 1'),
+  vocabulary: z.int().min(1).max(MAX_VOCABULARY).describe('Tokens; ids are 0 to vocabulary - 1'),
   units: z.int().min(1).max(65_536).describe('Size of the vector of a token'),
 });
 

@@ -5,6 +5,7 @@ import { ActivationLayer, activationSchema } from './activation.ts';
 import { AugmentLayer, augmentSchema } from './augment.ts';
 import { AttentionLayer, attentionSchema } from './attention.ts';
 import { BatchNormLayer, batchNormSchema } from './batch-norm.ts';
+import { ColumnEmbeddingsLayer, columnEmbeddingsSchema } from './column-embeddings.ts';
 import { Conv2dLayer, conv2dSchema } from './conv2d/conv2d.ts';
 import { DenseLayer, denseSchema } from './dense.ts';
 import { DropoutLayer, dropoutSchema } from './dropout.ts';
@@ -57,9 +58,17 @@ export const layerSchema = z.discriminatedUnion('kind', [
   gruSchema,
 ]);
 
+/** A layer of a model: one of a config, or the one that columns of a table put before them. */
+export const modelLayerSchema = z.discriminatedUnion('kind', [
+  ...layerSchema.options,
+  columnEmbeddingsSchema,
+]);
+
 // `Extract` gives the unions the names by which editors and docs/reference show them.
-/** A layer with all its fields. */
-export type LayerSpec = Extract<z.output<typeof layerSchema>, object>;
+/** A layer of a config with all its fields. */
+export type ConfigLayerSpec = Extract<z.output<typeof layerSchema>, object>;
+/** A layer of a model with all its fields. */
+export type LayerSpec = Extract<z.output<typeof modelLayerSchema>, object>;
 /** A layer as users write it: defaults may be left out. docs/config.md has the fields of each kind. */
 export type LayerInput = Extract<z.input<typeof layerSchema>, object>;
 
@@ -95,6 +104,8 @@ export function createLayer(spec: LayerSpec, inputShape: Shape, builder: LayerBu
       return new PositionalEmbeddingLayer(inputShape, builder);
     case 'attention':
       return new AttentionLayer(spec, inputShape, builder);
+    case 'columnEmbeddings':
+      return new ColumnEmbeddingsLayer(spec, inputShape, builder);
     case 'residual':
       return new ResidualLayer(spec, inputShape, builder);
     case 'conv2d':

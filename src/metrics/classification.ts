@@ -156,7 +156,8 @@ interface Comparison {
 
 type Compared = Pick<ClassificationMetrics, 'accuracy' | 'perClass' | 'macro' | 'confusion'>;
 
-function compareClasses(comparison: Comparison): Compared {
+/** Compares predicted classes with the right ones. */
+export function compareClasses(comparison: Comparison): Compared {
   const { labels, numClasses, sampleWeights } = comparison;
   const counts = countClasses(comparison);
   const perClass = Array.from({ length: numClasses }, (_, label) => {
@@ -216,7 +217,8 @@ function meanOf(values: readonly number[]): number {
   return treeSum(values) / values.length;
 }
 
-function argmax(values: Float32Array, offset: number, length: number): number {
+/** The place of the largest of some values, the first of equal ones, counted from `offset`. */
+export function argmax(values: Float32Array, offset: number, length: number): number {
   let best = 0;
   for (let i = 1; i < length; i++) if (values[offset + i]! > values[offset + best]!) best = i;
   return best;

@@ -1,13 +1,15 @@
 // Exact metrics of a classification of every position of a sequence, from the rank of the right class at each
-// position: outputs themselves never leave the workers: there is one for each class.
-import { topKAccuracy } from './classification.ts';
-import type { TopK } from './classification.ts';
+// position and the predicted class: outputs themselves never leave the workers, there is one for each class.
+import { compareClasses, topKAccuracy } from './classification.ts';
+import type { ClassificationMetrics, TopK } from './classification.ts';
 import { treeSum } from '../tree.ts';
 import { requireRows, totalOf } from './weighting.ts';
 import type { SampleWeights } from './weighting.ts';
 
-/** Metrics of sequences; each position counts with its weight. */
-export interface SequenceMetrics {
+/** Metrics of sequences; each position counts with its weight. There are none of each class where they are many. */
+export interface SequenceMetrics extends Partial<
+  Pick<ClassificationMetrics, 'perClass' | 'macro' | 'confusion'>
+> {
   /** Mean loss: the sum over positions divided by the sum of their weights, those of classes included. */
   readonly loss: number;
   /** Share of positions whose largest output is the right class. */
@@ -24,6 +26,15 @@ export interface SequenceMetrics {
 export interface SequenceOutcome {
   /** [rows, positions]: how many classes come before the right one. */
   readonly ranks: Float32Array;
+  /** Classes at positions, where they are counted one by one. */
+  readonly counted?:
+    | {
+        /** [rows, positions]. */
+        readonly labels: Uint32Array;
+        readonly predicted: Uint32Array;
+        readonly numClasses: number;
+      }
+    | undefined;
   readonly loss: number;
   /** Weights, [rows, positions]. */
   readonly sampleWeights?: SampleWeights;
@@ -36,11 +47,12 @@ export interface SequenceOutcome {
 
 /** Metrics of a split of sequences. */
 export function sequenceMetrics(outcome: SequenceOutcome): SequenceMetrics {
-  const { ranks, loss, logLosses, sampleWeights, topK, exp } = outcome;
+  const { counted, ranks, loss, logLosses, sampleWeights, topK, exp } = outcome;
   requireRows(ranks.length);
   const logLoss = logLosses && treeSum(logLosses) / totalOf(sampleWeights, ranks.length);
   return {
     loss,
+    ...(counted && compareClasses({ ...counted, sampleWeights })),
     accuracy: topKAccuracy(ranks, 1, sampleWeights).accuracy,
     ...(topK !== undefined && { topK: topKAccuracy(ranks, topK, sampleWeights) }),
     ...(logLoss !== undefined && { logLoss }),

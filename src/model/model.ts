@@ -14,7 +14,7 @@ import { Stack } from '../layers/stack.ts';
 
 /** The description of a model, as it travels to workers. */
 export interface ModelSpec {
-  /** The user's, as they stand in the config file. */
+  /** The user's, as they stand in the config file, after that of columns if there is one. */
   readonly layers: readonly LayerSpec[];
   /** Cuts blocks into several buckets; default: a block is a bucket. */
   readonly smallBuckets?: boolean | undefined;
@@ -108,8 +108,10 @@ class ModelBuilder {
     const layers: Layer[] = [];
     let moduleIndex = 0;
     let shape = inputShape;
+    // Errors name a layer by its place in the config.
+    const numOwn = specs[0]?.kind === 'columnEmbeddings' ? 1 : 0;
     for (const [index, spec] of specs.entries()) {
-      const place = { prefix, module: moduleIndex, path: `${path}.${index}` };
+      const place = { prefix, module: moduleIndex, path: `${path}.${index - numOwn}` };
       const layer = createLayer(spec, shape, this.#layerBuilder(spec.kind, shape, place));
       layers.push(layer);
       moduleIndex += layer.numModules;

@@ -7,7 +7,7 @@ import { LockstepError, quoteValue } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { MAX_LAYERS, MAX_SAMPLE_DIMENSIONS } from '../limits.ts';
 import { NUMERICS } from '../kernels/kernels.ts';
-import { layerSchema } from '../layers/registry.ts';
+import { modelLayerSchema } from '../layers/registry.ts';
 import { formatShape } from '../shape.ts';
 import { lossInputSchema } from '../losses/registry.ts';
 import { formatBytes } from '../memory.ts';
@@ -57,6 +57,7 @@ const feature = z.discriminatedUnion('kind', [
     fill: z.number().nullable(),
   }),
   z.object({ kind: z.literal('hash'), column: z.string(), buckets: size }),
+  z.object({ kind: z.literal('embedding'), column: z.string(), texts: names, units: size }),
   z.object({
     kind: z.literal('date'),
     column: z.string(),
@@ -93,12 +94,14 @@ const target = z.discriminatedUnion('kind', [
       .min(1)
       .readonly(),
     isBinary: z.literal(true).optional(),
+    positions: size.optional(),
   }),
   z.object({
     kind: z.literal('labels'),
     column: z.string(),
     cells: z.enum(['text', 'index']),
     classNames: names,
+    positions: size.optional(),
   }),
 ]);
 
@@ -117,7 +120,10 @@ const modelSchema = z.object({
   loss: lossInputSchema,
   numerics: z.enum(NUMERICS),
   inputShape: z.array(size).min(1).max(MAX_SAMPLE_DIMENSIONS).readonly(),
-  layers: z.array(layerSchema).min(1).max(MAX_LAYERS),
+  layers: z
+    .array(modelLayerSchema)
+    .min(1)
+    .max(MAX_LAYERS + 1),
   featureNames: names,
   targetNames: names,
   classNames: names,
@@ -274,8 +280,11 @@ function resolveSaved(description: ModelDescription, file: string): Model {
     throw error;
   }
   const isOneLogit = description.loss.kind === 'binaryCrossEntropy' || fitted.kind === 'values';
-  const width = isOneLogit ? model.outputWidth : (model.outputShape.at(-1) as number);
-  const needed = isOneLogit ? targetNames.length : classNames.length;
+  const { positions } = fitted;
+  // Of a text, the positions are not counted here.
+  const isEach = isOneLogit || positions !== undefined;
+  const width = isEach ? model.outputWidth : (model.outputShape.at(-1) as number);
+  const needed = (isOneLogit ? targetNames.length : classNames.length) * (positions ?? 1);
   if (width !== needed)
     throw refuse(`the layers give ${formatShape(model.outputShape)} outputs, the targets need ${needed}`);
   return model;

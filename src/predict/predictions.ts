@@ -31,8 +31,14 @@ export interface ClassPrediction {
   readonly probabilities: Float64Array;
 }
 
+/** The predictions for the positions of a sample, in their order. */
+export interface PositionsPrediction {
+  readonly kind: 'positions';
+  readonly positions: readonly (ValuesPrediction | ClassPrediction)[];
+}
+
 /** A model's prediction for one row; for a text, of the byte after it. */
-export type Prediction = ValuesPrediction | ClassPrediction;
+export type Prediction = ValuesPrediction | ClassPrediction | PositionsPrediction;
 
 /** The meaning of a model's outputs. */
 export interface OutputMeaning {
@@ -44,15 +50,24 @@ export interface OutputMeaning {
 }
 
 /**
- * Reads one row of raw outputs. Of a sequence the last position counts.
+ * Reads one row of raw outputs. Of a text the last position counts.
  *
  * @throws LockstepError where they, or what follows from them, are not finite: that is no answer.
  */
 export function readOutputs(outputs: Float32Array, { row, ...meaning }: OutputMeaning): Prediction {
   requireFinite(outputs, row, 'the outputs of the model');
-  const prediction = interpret(outputs, meaning);
-  if (prediction.kind === 'values') requireFinite(Object.values(prediction.values), row, 'the predictions');
-  return prediction;
+  const { positions: numPositions } = meaning.transforms.target;
+  const read = (values: Float32Array): ValuesPrediction | ClassPrediction => {
+    const prediction = interpret(values, meaning);
+    if (prediction.kind === 'values') requireFinite(Object.values(prediction.values), row, 'the predictions');
+    return prediction;
+  };
+  if (numPositions === undefined) return read(outputs);
+  const width = outputs.length / numPositions;
+  const positions = Array.from({ length: numPositions }, (_, at) =>
+    read(outputs.subarray(at * width, (at + 1) * width)),
+  );
+  return { kind: 'positions', positions };
 }
 
 /**
@@ -70,7 +85,7 @@ function requireFinite(values: ArrayLike<number>, row: number, what: string): vo
 function interpret(
   outputs: Float32Array,
   { loss, transforms, math }: Omit<OutputMeaning, 'row'>,
-): Prediction {
+): ValuesPrediction | ClassPrediction {
   const { target } = transforms;
   const isBinary = loss.kind === 'binaryCrossEntropy';
   if (target.kind === 'labels') {
@@ -112,12 +127,11 @@ function indexOfLargest(values: Float32Array): number {
 const LINES_PER_BLOCK = 1024;
 
 /** The forms of printed predictions: a header and rows, or an object on each line. */
-export const PREDICTION_FORMATS = ['csv', 'jsonl'] as const;
-export type PredictionFormat = (typeof PREDICTION_FORMATS)[number];
+export type PrintFormat = 'csv' | 'jsonl';
 
 /** The way to print predictions, and what to print before each. */
 export interface PrintOptions {
-  readonly format?: PredictionFormat | undefined;
+  readonly format?: PrintFormat | undefined;
   /** Names of columns of the input, and their cells for each prediction. */
   readonly keptNames?: readonly string[] | undefined;
   readonly kept?: readonly (readonly (string | number)[])[] | undefined;
@@ -127,7 +141,7 @@ export interface PrintOptions {
 
 /**
  * Blocks of lines: the values under the names of the targets, or `class` and the probability of each
- * class. Numbers are the shortest texts that read back as the same number. A column that has the name of
+ * class; in CSV, positions have a line each, with the number of the row and their own. Numbers are the shortest texts that read back as the same number. A column that has the name of
  * a kept one is called `predicted_` and that name.
  */
 export function* formatPredictions(
@@ -140,15 +154,22 @@ export function* formatPredictions(
     target.kind === 'labels'
       ? ['class', ...target.classNames.map((name) => `probability_${name}`)]
       : target.columns.map(({ column }) => column);
-  const taken = new Set(keptNames);
+  const firstNames = format === 'csv' && target.positions !== undefined ? ['row', 'position'] : keptNames;
+  const taken = new Set(firstNames);
   const rename = (name: string): string => (taken.has(name) ? `predicted_${name}` : name);
   const hasHeader = format === 'csv' && !isContinued;
-  let lines = hasHeader ? [formatLine([...keptNames, ...columns.map(rename)])] : [];
+  let lines = hasHeader ? [formatLine([...firstNames, ...columns.map(rename)])] : [];
   let row = 0;
   for (const prediction of predictions) {
-    const cells = kept[row++] ?? [];
-    if (format === 'csv') lines.push(formatLine([...cells, ...cellsOf(prediction, columns)]));
-    else lines.push(formatObject(keptNames, cells, fieldsOf(prediction, transforms, rename)));
+    const cells = kept[row] ?? [];
+    if (format === 'jsonl')
+      lines.push(formatObject(keptNames, cells, fieldsOf(prediction, transforms, rename)));
+    else if (prediction.kind !== 'positions')
+      lines.push(formatLine([...cells, ...cellsOf(prediction, columns)]));
+    else
+      for (const [position, own] of prediction.positions.entries())
+        lines.push(formatLine([row, position, ...cellsOf(own, columns)]));
+    row++;
     if (lines.length < LINES_PER_BLOCK) continue;
     yield lines.join('');
     lines = [];
@@ -161,12 +182,19 @@ export function predictionObject(prediction: Prediction, transforms: FittedTrans
   return Object.fromEntries(fieldsOf(prediction, transforms, (name) => name));
 }
 
-/** The fields of a prediction in an object: values by target, or `class` and `probabilities` by class. */
+/**
+ * The fields of a prediction in an object: values by target, or `class` and `probabilities` by class; or
+ * `positions`, a list of such objects.
+ */
 function fieldsOf(
   prediction: Prediction,
-  { target }: FittedTransforms,
+  transforms: FittedTransforms,
   rename: (name: string) => string,
 ): [string, unknown][] {
+  const { target } = transforms;
+  if (prediction.kind === 'positions') {
+    return [['positions', prediction.positions.map((own) => predictionObject(own, transforms))]];
+  }
   if (prediction.kind === 'values') {
     return Object.entries(prediction.values).map(([name, value]) => [rename(name), value]);
   }
@@ -188,7 +216,10 @@ function formatObject(
 }
 
 /** The cells of a prediction, looked up by name: an object lists names that look like integers first. */
-function cellsOf(prediction: Prediction, columns: readonly string[]): (string | number)[] {
+function cellsOf(
+  prediction: ValuesPrediction | ClassPrediction,
+  columns: readonly string[],
+): (string | number)[] {
   if (prediction.kind === 'class') return [prediction.class, ...prediction.probabilities];
   return columns.map((name) => prediction.values[name] as number);
 }

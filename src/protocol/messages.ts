@@ -30,8 +30,9 @@ import {
   MAX_SHARDS,
   MAX_THREADS,
 } from '../limits.ts';
+import { columnEmbeddingsSchema } from '../layers/column-embeddings.ts';
 import { layerSchema } from '../layers/registry.ts';
-import type { LayerSpec } from '../layers/registry.ts';
+import type { ConfigLayerSpec, LayerSpec } from '../layers/registry.ts';
 import { sizeOf } from '../shape.ts';
 import { lossSchema } from '../losses/registry.ts';
 import {
@@ -166,16 +167,23 @@ const plainLayer = parsed(layerSchema);
  * of them after one was wrong, and carry thousands of complaints up through all levels:
  * seconds for a header of 46 KB.
  */
-const layer: Field<LayerSpec> = (value, path) => (isResidual(value) ? residual : plainLayer)(value, path);
+const layer: Field<ConfigLayerSpec> = (value, path) =>
+  (isOfKind(value, 'residual') ? residual : plainLayer)(value, path);
 const layerList = array(layer, 1, MAX_LAYERS);
-const residual = object<Extract<LayerSpec, { readonly kind: 'residual' }>>({
+const residual = object<Extract<ConfigLayerSpec, { readonly kind: 'residual' }>>({
   kind: oneOf(['residual']),
   layers: layerList,
   shortcut: optional(layerList),
 });
 
-function isResidual(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'residual';
+const columnEmbeddings = parsed(columnEmbeddingsSchema);
+
+/** The layers of a model, of which the first may be one that no config has. */
+const modelLayer: Field<LayerSpec> = (value, path) =>
+  (isOfKind(value, 'columnEmbeddings') ? columnEmbeddings : layer)(value, path);
+
+function isOfKind(value: unknown, kind: LayerSpec['kind']): boolean {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === kind;
 }
 
 /** Sizes of a sample. */
@@ -274,7 +282,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       run: text(128),
       worker: count,
       nonce: hex(16),
-      layers: layerList,
+      layers: array(modelLayer, 1, MAX_LAYERS + 1),
       smallBuckets: optional(boolean),
       seed: integer(0, 4_294_967_295),
       numerics: oneOf(NUMERICS),

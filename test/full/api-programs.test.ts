@@ -9,15 +9,17 @@ import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 it('the programs in docs/api.md print what the page says', async () => {
   const page = fs.readFileSync(path.join(ROOT, 'docs/api.md'), 'utf8');
   const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code]) => code as string);
-  expect(blocks).toHaveLength(10);
+  expect(blocks).toHaveLength(11);
   const lines = (await runProgram(blocks.join('\n'), temporaryDirectory())).trimEnd().split('\n');
-  const [stopped, own, point, fromRows, model, areas, isSame, newLoss, ...rest] = lines.slice(-11);
+  const [stopped, own, point, classes, positions, ...others] = lines.slice(-13);
+  const [fromRows, model, areas, isSame, newLoss, ...rest] = others;
   expect(lines.slice(0, 20).map((line) => Number(line.split(' ')[0]))).toEqual(
     [...Array(21).keys()].slice(1),
   );
   expect(stopped).toMatch(/^(\d+|not stopped)$/);
   expect(own).toBe('true');
   expect(point).toBe('inside');
+  expect([classes, positions]).toEqual(['2', '10']);
   expect(fromRows).toBe('true');
   expect(model).toBe("areas [ 4 ] [ 'area' ]");
   const [box, roof] = (areas as string).split(' ').map(Number) as [number, number];

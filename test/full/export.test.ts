@@ -84,7 +84,8 @@ describe('lockstep export --format huggingface', () => {
       const program =
         `import json, sys\nsys.path.insert(0, "${name}-huggingface")\nfrom model import predict\n` +
         `samples = json.load(open("${name}.json"))\n` +
-        'print(json.dumps([list(row["probabilities"].values()) for row in predict(samples)]))';
+        'rows = [one for row in predict(samples) for one in (row if isinstance(row, list) else [row])]\n' +
+        'print(json.dumps([list(row["probabilities"].values()) for row in rows]))';
       const printed = execFileSync(PYTHON, ['-c', program], { cwd, encoding: 'utf8' });
       const model = await loadModel(path.join(cwd, 'runs', name));
       const found = (JSON.parse(printed) as number[][]).flat();

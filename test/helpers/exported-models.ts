@@ -18,6 +18,8 @@ export interface Example {
 }
 
 const targets = Array.from({ length: NUM_SAMPLES }, (_, row) => (row * row) % 3);
+/** A class at each position, or padding. */
+const tags = Array.from({ length: NUM_SAMPLES * 6 }, (_, at) => (at % 11 === 0 ? -100 : (at * at) % 3));
 const common = { loss: 'crossEntropy', batchSize: 16, shards: 2, epochs: 2, plots: false } as const;
 
 const ids = Float32Array.from({ length: NUM_SAMPLES * 8 }, (_, at) => (at * 7 + (at >> 3)) % 20);
@@ -61,6 +63,24 @@ export const EXAMPLES: Record<string, Example> = {
           { kind: 'lstm', units: 6, returnSequences: true },
           { kind: 'dropout', rate: 0.2 },
           { kind: 'gru', units: 5 },
+          { kind: 'dense', units: 3 },
+        ],
+      },
+    },
+  },
+  tagger: {
+    type: 'float32',
+    config: {
+      name: 'tagger',
+      ...common,
+      data: {
+        train: { features: waves, shape: [NUM_SAMPLES, 6, 3], targets: tags },
+        classes: 3,
+        ignoreIndex: -100,
+      },
+      model: {
+        layers: [
+          { kind: 'gru', units: 6, returnSequences: true },
           { kind: 'dense', units: 3 },
         ],
       },
@@ -117,10 +137,18 @@ function lots(): string {
     const grade = ['low', 'mid', 'high'][i % 3] as string;
     const day = `${String(1 + (i % 28)).padStart(2, '0')}.0${1 + (i % 9)}.${1950 + i}`;
     const time = `2024-03-0${1 + (i % 9)}T${String(i % 24).padStart(2, '0')}:30:00+02:00`;
-    const cells = [1e4 + 7.5 * i, i % 4 ? 'yes' : 'No', grade, `street ${i % 11}`, day, time];
+    const cells = [
+      1e4 + 7.5 * i,
+      i % 4 ? 'yes' : 'No',
+      grade,
+      `street ${i % 11}`,
+      day,
+      time,
+      `town ${i % 40}`,
+    ];
     return [...cells.map((cell) => (isMissing ? 'NA' : cell)), i % 2, 100 + ((i * 13) % 37)].join();
   });
-  return `size,pool,grade,street,built,sold,side,price\n${lines.join('\n')}\n`;
+  return `size,pool,grade,street,built,sold,town,side,price\n${lines.join('\n')}\n`;
 }
 
 /** Models of tables, whose files have their names. */
@@ -148,6 +176,7 @@ export const TABLES: Record<string, TrainConfig> = {
       columns: {
         grade: { kind: 'ordinal', order: ['low', 'mid', 'high'] },
         street: { kind: 'hash', buckets: 5 },
+        town: { kind: 'embedding', units: 3 },
         pool: 'boolean',
         built: { kind: 'date', format: 'dmy' },
       },
@@ -182,10 +211,11 @@ export function samplesOf({ config }: Example): Float32Array | Uint8Array {
   return (config.data.train as Samples).features as Float32Array | Uint8Array;
 }
 
-/** Lockstep's probabilities of all classes, sample after sample. */
+/** Lockstep's probabilities of all classes, sample after sample, position after position. */
 export function probabilitiesOf(model: TrainedModel, samples: Float32Array | Uint8Array): number[] {
   return model
     .predict(samples)
+    .flatMap((prediction) => (prediction.kind === 'positions' ? prediction.positions : [prediction]))
     .flatMap((prediction) => (prediction.kind === 'class' ? [...prediction.probabilities] : []));
 }
 

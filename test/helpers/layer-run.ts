@@ -1,17 +1,21 @@
 // Runs a single layer, forward and backward, as a thread of a worker would, in memory for that layer alone.
 // It follows a layer with parameters, so that it has to compute dX.
+import type { z } from 'zod';
 import { CountingWorkspace, ThreadWorkspace } from '../../src/engine/workspace.ts';
 import { sizeOf } from '../../src/shape.ts';
 import type { Layer, ParameterTensor, Microbatch } from '../../src/layers/layer.ts';
 import type { Shape } from '../../src/shape.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
-import { layerSchema } from '../../src/layers/registry.ts';
+import { modelLayerSchema } from '../../src/layers/registry.ts';
 import { resolveModel } from '../../src/model/model.ts';
 import type { Model } from '../../src/model/model.ts';
 import type { EngineRoom } from './twins/engines.ts';
 
+/** A layer of a config, or the one that columns put before those. */
+export type AnyLayerInput = z.input<typeof modelLayerSchema>;
+
 export interface LayerCase {
-  readonly layer: LayerInput;
+  readonly layer: AnyLayerInput;
   readonly inputShape: Shape;
   /** [rows, inputShape] */
   readonly x: ArrayLike<number>;
@@ -46,7 +50,7 @@ export interface LayerResult {
  * A layer that stands alone: its tensors begin at offset 0. @throws LockstepError where it does not fit its
  * input.
  */
-export function resolveLayer(layer: LayerInput, inputShape: Shape): Layer {
+export function resolveLayer(layer: AnyLayerInput, inputShape: Shape): Layer {
   return lastLayer(resolve([layer], inputShape));
 }
 
@@ -55,8 +59,8 @@ export function numParametersOf({ tensors }: Layer): number {
   return tensors.reduce((total, { length }) => total + length, 0);
 }
 
-function resolve(layers: readonly LayerInput[], inputShape: Shape): Model {
-  return resolveModel({ layers: layers.map((each) => layerSchema.parse(each)) }, inputShape);
+function resolve(layers: readonly AnyLayerInput[], inputShape: Shape): Model {
+  return resolveModel({ layers: layers.map((each) => modelLayerSchema.parse(each)) }, inputShape);
 }
 
 function lastLayer({ stack }: Model): Layer {

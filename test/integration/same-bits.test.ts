@@ -7,7 +7,8 @@ import { EVERY_LAYER, EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/ev
 import { readSummary } from '../helpers/run-records.ts';
 import { expectSameBits, FEW_PLOTS, runDirectory } from '../helpers/same-bits.ts';
 import type { Workforce } from '../helpers/same-bits.ts';
-import { tableRun } from '../helpers/table-run.ts';
+import { tableRun, tableText } from '../helpers/table-run.ts';
+import { taggedRun } from '../helpers/tagged-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 describe('weights, losses and metrics for any workforce', () => {
@@ -82,6 +83,28 @@ describe('weights, losses and metrics for any workforce', () => {
     ];
     const streamed = await expectSameBits('table.yaml', ['data.stream=true'], directory(), workforces);
     expect(streamed).toEqual(inMemory);
+  });
+
+  it('embedded columns of a table give the same bits, in memory and streamed', async () => {
+    const [names = '', ...rows] = tableText().trimEnd().split('\n');
+    const lines = rows.map((line, row) => `town ${(row * row) % 37},${row % 5},${line}`);
+    const table = `${[`town,zone,${names}`, ...lines].join('\n')}\n`;
+    const columns = { town: { kind: 'embedding', units: 5 }, zone: { kind: 'embedding', units: 2 } } as const;
+    const directory = (): string => tableRun({ data: { ...FEW_PLOTS, columns }, shards: 5 }, table);
+    const workforces: Workforce[] = ['workers 0 --threads 3', 'workers 3 --topology tree --fan-in 2'];
+    const inMemory = await expectSameBits('table.yaml', [], directory(), workforces);
+    const streamed = await expectSameBits('table.yaml', ['data.stream=true'], directory(), ['workers 2']);
+    expect(streamed).toEqual(inMemory);
+  });
+
+  it('labels at positions, some of them padding, give the same bits and metrics', async () => {
+    const cwd = taggedRun();
+    const workforces: Workforce[] = ['workers 0 --threads 3', 'workers 3 --topology tree --fan-in 2'];
+    const { metrics } = await expectSameBits('tags.yaml', [], cwd, workforces);
+    expect(metrics.at(-1)).toMatchObject({
+      'val/accuracy': expect.any(Number) as number,
+      'val/macro/f1': expect.any(Number) as number,
+    });
   });
 
   it('a batch with fewer samples than shards gives the same bits', async () => {

@@ -86,12 +86,22 @@ describe('a sequence of labels', () => {
     },
   );
 
-  it('a sequence of labels is evaluated to the ranks of its labels', () => {
+  it('a sequence of labels is evaluated to the ranks of its labels and the predicted classes', () => {
     const setting = settingOf(POSITIONS, 'crossEntropy', true);
     const { outputs, lossSums } = setting.engine.evaluate(taskOf(1));
     const rows = settingOf(1, 'crossEntropy', true).engine.evaluate(taskOf(POSITIONS));
-    expect(evaluationWidth(setting.model, setting.dataset.layout, 'crossEntropy')).toBe(POSITIONS);
-    expectSameBits(outputs, labelRanks(rows.outputs, labels, CLASSES), 'ranks');
+    const width = evaluationWidth(setting.model, setting.dataset.layout, 'crossEntropy');
+    expect(width).toBe(2 * POSITIONS);
+    const ranks = Float32Array.from(labelRanks(rows.outputs, labels, CLASSES));
+    for (let row = 0; row < ROWS; row++) {
+      const described = rowOf(outputs, row, width);
+      expectSameBits(described.subarray(0, POSITIONS), rowOf(ranks, row, POSITIONS), 'ranks');
+      const predicted = Array.from({ length: POSITIONS }, (_, position) => {
+        const logits = [...rowOf(rows.outputs, row * POSITIONS + position, CLASSES)];
+        return logits.indexOf(Math.max(...logits));
+      });
+      expect([...described.subarray(POSITIONS)]).toEqual(predicted);
+    }
     lossSums.forEach((sum, shard) => expect(sum / (rows.lossSums[shard] as number)).toBeCloseTo(1, 13));
   });
 
@@ -99,7 +109,7 @@ describe('a sequence of labels', () => {
     const smoothed = { kind: 'crossEntropy', labelSmoothing: 0.1 } as const;
     const setting = settingOf(POSITIONS, smoothed, true);
     const width = evaluationWidth(setting.model, setting.dataset.layout, smoothed);
-    expect(width).toBe(POSITIONS + 1);
+    expect(width).toBe(2 * POSITIONS + 1);
     const { outputs } = setting.engine.evaluate(taskOf(1));
     const plain = settingOf(POSITIONS, 'crossEntropy', true).engine;
     const eachRow = {
@@ -110,8 +120,9 @@ describe('a sequence of labels', () => {
     const { lossSums, outputs: ranks } = plain.evaluate(eachRow);
     for (let row = 0; row < ROWS; row++) {
       const described = outputs.subarray(row * width, (row + 1) * width);
-      expectSameBits(described.subarray(0, POSITIONS), rowOf(ranks, row, POSITIONS), 'ranks');
-      expect(described[POSITIONS]).toBe(Math.fround(lossSums[row] as number));
+      const plainly = rowOf(ranks, row, 2 * POSITIONS);
+      expectSameBits(described.subarray(0, -1), plainly, 'ranks and classes');
+      expect(described.at(-1)).toBe(Math.fround(lossSums[row] as number));
     }
   });
 

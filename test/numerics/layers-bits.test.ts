@@ -5,8 +5,8 @@ import { ACTIVATIONS } from '../../src/layers/activation.ts';
 import type { LayerInput } from '../../src/layers/registry.ts';
 import type { Shape } from '../../src/shape.ts';
 import { sizeOf } from '../../src/shape.ts';
-import { runLayer } from '../helpers/layer-run.ts';
-import type { LayerResult } from '../helpers/layer-run.ts';
+import { resolveLayer, runLayer } from '../helpers/layer-run.ts';
+import type { AnyLayerInput, LayerResult } from '../helpers/layer-run.ts';
 import { single } from '../helpers/twins/arithmetic.ts';
 import { createEngineRoom } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 interface Case {
   readonly name: string;
-  readonly layer: LayerInput;
+  readonly layer: AnyLayerInput;
   readonly inputShape: Shape;
   readonly outputShape?: Shape;
   /** Ids of tokens instead of values. */
@@ -61,6 +61,20 @@ const CASES: Case[] = [
     outputShape: [4, 5],
     vocabulary: 6,
     weights: { weight: 30 },
+  },
+  {
+    name: 'columnEmbeddings',
+    layer: {
+      kind: 'columnEmbeddings',
+      columns: [
+        { place: 1, vocabulary: 6, units: 5 },
+        { place: 3, vocabulary: 9, units: 2 },
+      ],
+    },
+    inputShape: [6],
+    outputShape: [11],
+    vocabulary: 6,
+    weights: { 'tables.0.weight': 30, 'tables.1.weight': 18 },
   },
   {
     name: 'positionalEmbedding',
@@ -340,6 +354,24 @@ describe('a layer that does not fit', () => {
     expect(() => build(layer, [3, 3], false)).toThrow(
       'model.layers.0: embedding on 3x3: embedding takes [positions] of token ids',
     );
+  });
+
+  it.each<[string, Shape, number[]]>([
+    ['places that do not ascend', [4], [2, 1]],
+    ['a place outside the row', [4], [4]],
+    ['sequences', [2, 4], [1]],
+  ])('columnEmbeddings are refused for %s', (_, inputShape, places) => {
+    const columns = places.map((place) => ({ place, vocabulary: 2, units: 3 }));
+    expect(() => resolveLayer({ kind: 'columnEmbeddings', columns }, inputShape)).toThrow(
+      'columnEmbeddings takes rows of numbers, with ids at ascending places',
+    );
+  });
+
+  it('columnEmbeddings refuse an id outside a vocabulary when they run', () => {
+    const columns = [{ place: 1, vocabulary: 2, units: 1 }];
+    const layer: AnyLayerInput = { kind: 'columnEmbeddings', columns };
+    const wrong = { layer, inputShape: [2], x: [5, 1, 5, 2], dY: [0, 0, 0, 0], isAfterAnother: false };
+    expect(() => runLayer(room, wrong)).toThrow('2 is not a token id of a vocabulary of 2');
   });
 
   it('an embedding refuses an id outside its vocabulary when it runs', () => {

@@ -1,9 +1,9 @@
 // Layers against PyTorch 1.13.1: y, dX and the gradient of every tensor. scripts/golden/activations.py,
-// normalization.py and attention.py wrote the values.
+// normalization.py, attention.py and column_embeddings.py wrote the values.
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { LayerInput } from '../../src/layers/registry.ts';
 import { Golden, expectNear } from '../helpers/golden.ts';
 import { runLayer } from '../helpers/layer-run.ts';
+import type { AnyLayerInput } from '../helpers/layer-run.ts';
 import { createEngineRoom } from '../helpers/twins/engines.ts';
 import type { EngineRoom } from '../helpers/twins/engines.ts';
 
@@ -15,7 +15,7 @@ beforeAll(async () => {
 /** A few roundings on each side of values of the order of the largest. */
 const TOLERANCE = 2e-6;
 
-function check(golden: Golden, name: string, layer: LayerInput, isAfterAnother = true): void {
+function check(golden: Golden, name: string, layer: AnyLayerInput, isAfterAnother = true): void {
   const { values: x, shape } = golden.tensor(`${name}.x`);
   const weights = golden.under(`${name}.weights.`);
   const layerCase = {
@@ -111,6 +111,14 @@ describe('an embedding', () => {
 
   it('an embedding of tokens agrees with PyTorch', () => {
     check(golden, 'embedding', { kind: 'embedding', vocabulary: 11, units: 5 }, false);
+  });
+
+  it('embeddings of columns agree with PyTorch, and pass the other numbers on', () => {
+    const columns = [
+      { place: 1, vocabulary: 6, units: 5 },
+      { place: 4, vocabulary: 3, units: 2 },
+    ];
+    check(new Golden('column-embeddings'), 'columns', { kind: 'columnEmbeddings', columns }, false);
   });
 
   it('an embedding of positions agrees with PyTorch', () => {

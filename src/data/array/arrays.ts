@@ -18,7 +18,10 @@ export interface Samples {
   readonly features: Numbers;
   /** [samples, 1 to 3 sizes of one sample]; a list of rows has its own: [rows, values of a row]. */
   readonly shape?: Shape | undefined;
-  /** Numbers to predict, one or more for each sample, or a class index from 0 for each. */
+  /**
+   * Numbers to predict, one or more for each sample, or a class index from 0 for each; of a sequence also
+   * for each position, position by position.
+   */
   readonly targets: Numbers;
   /** The weight of each sample, at least 0; by default all count the same. */
   readonly weights?: ArrayLike<number> | undefined;
@@ -35,6 +38,8 @@ export interface ArraySet {
   /** Targets, [numRows, targetWidth]. */
   readonly targets: Float64Array;
   readonly targetWidth: number;
+  /** Shape of the targets of one sample, as far as it is known. */
+  readonly targetShape: Shape;
   readonly sampleWeights: Float64Array | undefined;
   readonly sha256: string;
 }
@@ -51,12 +56,13 @@ export function isSamples(source: unknown): source is Samples {
 }
 
 /**
- * Checks samples; `name` is what errors call them.
+ * Checks samples; `name` is what errors call them, `targetShape` the shape of one sample's targets if a
+ * file says it.
  *
  * @throws LockstepError for lengths that do not fit, and for values that are no finite float32, naming
  * argument and row
  */
-export function takeSamples(samples: Samples, name: string): ArraySet {
+export function takeSamples(samples: Samples, name: string, targetShape?: Shape): ArraySet {
   refuseUnknownFields(samples, name);
   const { features, shape, targets, weights } = samples;
   const values = flattenNumbers(features, `${name}.features`);
@@ -71,6 +77,7 @@ export function takeSamples(samples: Samples, name: string): ArraySet {
     features: values.values,
     targets: labels,
     targetWidth: labels.length / numRows,
+    targetShape: targetShape ?? [labels.length / numRows],
     sampleWeights: weights && takeSampleWeights(weights, numRows, `${name}.weights`),
   };
   return { ...set, sha256: hashSamples(set) };

@@ -1,8 +1,8 @@
 // Arrays to packed rows. Features go straight to their block, value by value through the arithmetic of
 // table columns, so that the same numbers get the same bits from either. Targets and sample weights become
-// columns of a table.
+// columns of a table, with a row for each sample or for each of its positions.
 import { targetColumns, type ArraySource } from '../../config/data-sources.ts';
-import type { DataConfig } from '../../config/schema.ts';
+import type { Config, DataConfig } from '../../config/schema.ts';
 import { arrayError, encodeArray, type FittedArray } from './numbers.ts';
 import type { ArraySet, ArraySets } from './arrays.ts';
 import { configError, dataError } from '../../errors.ts';
@@ -21,9 +21,9 @@ import {
   type RowLayout,
   type SplitIndices,
 } from '../dataset/packed-dataset.ts';
-import { splitRows } from '../dataset/split.ts';
+import { cellsOf, splitRows } from '../dataset/split.ts';
 import { describeValues, nameFeatures, type Standardization } from '../dataset/transforms.ts';
-import { cellsOf } from '../table/cell-store.ts';
+import { cellsOf as inMemory } from '../table/cell-store.ts';
 import type { Column } from '../table/column.ts';
 import { fitTarget } from '../table/fit-target.ts';
 import { layOutTargets, packTargets } from '../table/pack-targets.ts';
@@ -43,15 +43,23 @@ export async function packArrays(
 ): Promise<PackedRows> {
   const { config } = request;
   const sets = await readSets(files, request);
+  const positions = positionsOf(sets, request);
+  if (positions > 1) refuseAtPositions(config);
   const rowCounts = sets.map(({ numRows }) => numRows);
   const keys = config.data.split.stratify && sets[0]?.targets;
   const splits = splitRows(assignCounts(files, rowCounts), { ...config, ...config.data, keys });
   const feature = fitFeature(sets, { ...request, splits });
-  const table = tableOf(sets, config.data);
+  const { samples, targets: table } = tablesOf(sets, config.data, positions);
   const targetNames = targetColumns(config.data);
-  const target = fitTarget(table, { ...request, names: targetNames, splits });
+  const cells = {
+    train: cellsOf(splits.train, positions),
+    validation: cellsOf(splits.validation, positions),
+    test: cellsOf(splits.test, positions),
+  };
+  const fittedTarget = fitTarget(table, { ...request, names: targetNames, splits: cells });
+  const target = positions === 1 ? fittedTarget : { ...fittedTarget, positions };
   const layout: RowLayout = {
-    numRows: table.numRows,
+    numRows: samples.numRows,
     featureShape: feature.shape,
     featureType: feature.byteScale === null ? 'f32' : 'u8',
     featureScale: feature.byteScale ?? 1,
@@ -68,8 +76,59 @@ export async function packArrays(
     featureNames: nameFeatures([feature]),
     targetNames,
     classNames: target.kind === 'labels' ? target.classNames : [],
-    ...packTargets(blob, { table, layout, target, splits, request }),
+    ...packTargets(blob, { table, samples, layout, target, splits: cells, request }),
   };
+}
+
+/**
+ * Positions of a sample that have targets each: 1 unless samples have several values for each name of
+ * `data.target`.
+ *
+ * @throws LockstepError where sets differ, or values are neither named nor those of positions
+ */
+function positionsOf(sets: readonly ArraySet[], { config, fitted }: ArraysRequest): number {
+  const numNames = targetColumns(config.data).length;
+  const [first] = sets as [ArraySet];
+  const positions = fitted ? (fitted.transforms.target.positions ?? 1) : guessPositions(first, config);
+  for (const set of sets) {
+    if (set.targetWidth === numNames * positions) continue;
+    const found = `${set.name}.targets has ${countOf(set.targetWidth, 'value')} a sample`;
+    if (positions > 1) {
+      const other = fitted ? 'those of the model have' : `${first.name}.targets has`;
+      throw arrayError(`${found}, ${other} ${numNames * positions}`);
+    }
+    const help = 'name each; or, where they are those of positions, give samples of [positions, features]';
+    throw arrayError(`${found}, data.target has ${countOf(numNames, 'name')}`, help);
+  }
+  return positions;
+}
+
+/**
+ * Numbers are those of positions if a sample is a sequence of as many. Labels always are, also several
+ * characters in an image: their number is checked against the model's outputs.
+ */
+function guessPositions({ name, shape, targetShape, targetWidth }: ArraySet, config: Config): number {
+  const numNames = targetColumns(config.data).length;
+  const positions = targetWidth / numNames;
+  if (!Number.isInteger(positions) || positions === 1) return 1;
+  const isLabels = config.loss.kind === 'crossEntropy';
+  if (!isLabels && (shape.length !== 2 || shape[0] !== positions)) return 1;
+  const [length = 1, ...rest] = targetShape;
+  if (rest.length === 0 || (rest.length === 1 && rest[0] === numNames)) return positions;
+  const counts = `${countOf(sizeOf(rest), 'value')} at each of ${countOf(length, 'position')}`;
+  const help = isLabels ? 'give class indices, such as numpy.argmax(y, axis=-1)' : undefined;
+  throw arrayError(`${name}.targets has ${counts}, data.target has ${countOf(numNames, 'name')}`, help);
+}
+
+/** Refuses settings that need one label, or one weight, for a whole sample. */
+function refuseAtPositions({ classWeights, data, loss }: Config): void {
+  if (data.split.stratify) {
+    const message = 'data.split.stratify takes one label a sample, the data has one at each position';
+    throw configError('E_CONFIG_SPLIT', message, 'remove it');
+  }
+  if (loss.kind !== 'binaryCrossEntropy' || classWeights === undefined) return;
+  const message = 'classWeights weigh labels at positions with crossEntropy only';
+  throw configError('E_CONFIG_CLASS_WEIGHTS', message, 'remove it, or set loss: crossEntropy');
 }
 
 async function readSets(files: SplitFiles<ArraySource>, request: ArraysRequest): Promise<ArraySet[]> {
@@ -104,53 +163,50 @@ function findSet({ arrays: sha256 }: { readonly arrays: string }, { arrays }: Ar
   throw missingSamples(sha256, arrays);
 }
 
-/** A table of targets and sample weights, under the names that the config has for them. */
-function tableOf(sets: readonly ArraySet[], data: DataConfig): Table {
-  const names = targetColumns(data);
-  const parts: TablePart[] = [];
-  let numRows = 0;
-  for (const set of sets) {
-    requireColumns(set, names.length, data.weights);
-    parts.push({ file: set.name, firstRow: numRows, numRows: set.numRows, hasLines: false });
-    numRows += set.numRows;
-  }
-  const columns = names.map((name, at) =>
-    gatherColumn(name, numRows, sets, (set, row) => set.targets[row * names.length + at]),
-  );
-  if (data.weights !== undefined)
-    columns.push(gatherColumn(data.weights, numRows, sets, (set, row) => set.sampleWeights?.[row]));
-  return {
-    parts,
-    numRows,
-    columns: new Map(columns.map((column) => [column.name, column])),
-    places: numberRows(parts),
-  };
-}
-
-function gatherColumn(
-  name: string,
-  numRows: number,
+/**
+ * Tables of sample weights, a row for each sample, and of targets, a row for each position, under the names
+ * that the config has for them.
+ */
+function tablesOf(
   sets: readonly ArraySet[],
-  valueAt: (set: ArraySet, row: number) => number | undefined,
-): Column {
-  const values = new Float64Array(numRows);
-  let filled = 0;
-  for (const set of sets) {
-    for (let row = 0; row < set.numRows; row++) values[filled++] = valueAt(set, row) as number;
-  }
-  return { name, kind: 'number', categories: [], ...cellsOf(values) };
+  data: DataConfig,
+  positions: number,
+): { readonly samples: Table; readonly targets: Table } {
+  const names = targetColumns(data);
+  const weightNames = data.weights === undefined ? [] : [data.weights];
+  const weights = weightNames.map((name): NamedValues => [name, weightsOf]);
+  const targets = names.map((name, at): NamedValues => {
+    const width = names.length;
+    return [name, ({ targets: values }) => values.filter((_, index) => index % width === at)];
+  });
+  return { samples: tableOf(sets, 1, weights), targets: tableOf(sets, positions, targets) };
 }
 
-function requireColumns(set: ArraySet, numTargets: number, weightsName: string | undefined): void {
-  if (set.targetWidth !== numTargets) {
-    const counts = `${countOf(set.targetWidth, 'value')} a sample, data.target has ${countOf(numTargets, 'name')}`;
-    throw arrayError(`${set.name}.targets has ${counts}`);
+/** A column's name, and its values in a set. */
+type NamedValues = readonly [name: string, valuesOf: (set: ArraySet) => Float64Array];
+
+/** A table with so many rows for each sample. */
+function tableOf(sets: readonly ArraySet[], rowsOfSample: number, columns: readonly NamedValues[]): Table {
+  const parts: TablePart[] = [];
+  const positions = rowsOfSample === 1 ? undefined : rowsOfSample;
+  let firstRow = 0;
+  for (const { name, numRows: numSamples } of sets) {
+    const numRows = numSamples * rowsOfSample;
+    parts.push({ file: name, firstRow, numRows, hasLines: false, positions });
+    firstRow += numRows;
   }
-  if (weightsName === undefined || set.sampleWeights) return;
-  throw arrayError(
-    `${set.name}.weights: missing; data.weights asks for them`,
-    'give each sample a weight, such as 1',
-  );
+  const gather = ([name, valuesOf]: NamedValues): [string, Column] => {
+    const values = new Float64Array(firstRow);
+    for (const [index, set] of sets.entries()) values.set(valuesOf(set), parts[index]?.firstRow);
+    return [name, { name, kind: 'number', categories: [], ...inMemory(values) }];
+  };
+  return { parts, numRows: firstRow, columns: new Map(columns.map(gather)), places: numberRows(parts) };
+}
+
+function weightsOf({ name, sampleWeights }: ArraySet): Float64Array {
+  if (sampleWeights) return sampleWeights;
+  const message = `${name}.weights: missing; data.weights asks for them`;
+  throw arrayError(message, 'give each sample a weight, such as 1');
 }
 
 function writeFeatures(

@@ -1,12 +1,12 @@
-// Samples in NumPy's files: .npy, which holds one array, and .npz, an archive of them by name.
-import { unzipSync } from 'fflate';
-import { parse } from 'npyjs';
+// Arrays in NumPy's files: .npy, which holds one, and .npz, an archive of them by name.
+import { unzipSync, zipSync } from 'fflate';
+import { dump, parse } from 'npyjs';
 import type { NpyArray } from 'npyjs';
 import type { NpySource } from '../../config/data-sources.ts';
 import { dataError, listNames, quoteName } from '../../errors.ts';
 import { readRegularFile } from '../../regular-file.ts';
-import { countOf } from '../../printable.ts';
-import { formatShape, sizeOf } from '../../shape.ts';
+import { countOf, formatCount } from '../../printable.ts';
+import { formatShape, sizeOf, type Shape } from '../../shape.ts';
 import { displayPath, unreadableFile } from '../dataset/source-file.ts';
 import { takeSamples, type ArraySet } from './arrays.ts';
 import type { Numbers } from './numbers.ts';
@@ -44,7 +44,12 @@ export async function readNpySamples(source: NpySource, name: string): Promise<A
   // A list of numbers is a list of samples of one.
   const shape = features.shape.length === 1 ? [numRows, 1] : features.shape;
   const samples = { features: features.values, shape, targets: targets.values };
-  return takeSamples(weights ? { ...samples, weights: weights.values as ArrayLike<number> } : samples, name);
+  const targetShape = targets.shape.length === 1 ? [1] : targets.shape.slice(1);
+  return takeSamples(
+    weights ? { ...samples, weights: weights.values as ArrayLike<number> } : samples,
+    name,
+    targetShape,
+  );
 }
 
 /** The names of the arrays in an archive. @throws LockstepError if it cannot be read */
@@ -83,6 +88,31 @@ async function readArchive(path: string, wanted: readonly (string | undefined)[]
     const message = `${displayPath(path)} is no .npz archive: ${(error as Error).message}`;
     throw dataError('E_DATA_FORMAT', message, { help: 'write it with numpy.savez' });
   }
+}
+
+/** An array to write: numbers or texts. */
+export interface ArrayToWrite {
+  readonly values: Int32Array | Float64Array | readonly string[];
+  readonly shape: Shape;
+}
+
+/**
+ * Encodes arrays by name as an .npz archive, uncompressed.
+ *
+ * @throws LockstepError where it would be larger than what is read
+ */
+export function encodeNpz(arrays: Readonly<Record<string, ArrayToWrite>>): Uint8Array {
+  const files = Object.entries(arrays).map(([name, { values, shape }]) => {
+    const list = ArrayBuffer.isView(values) ? values : [...values];
+    return [`${name}.npy`, new Uint8Array(dump(list, [...shape]))] as const;
+  });
+  const byteLength = files.reduce((sum, [, bytes]) => sum + bytes.byteLength, 0);
+  if (byteLength > MAX_BYTES) {
+    const message = `the arrays take ${formatCount(byteLength)} bytes, an .npz archive holds ${formatCount(MAX_BYTES)}`;
+    throw dataError('E_DATA_TOO_LARGE', message, { help: 'write them in parts, or as JSON Lines' });
+  }
+  // The same arrays are the same bytes at any time.
+  return zipSync(Object.fromEntries(files), { level: 0, mtime: new Date(1980, 0, 1) });
 }
 
 function arrayName(file: string): string {

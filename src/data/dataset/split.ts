@@ -159,6 +159,15 @@ function roundHalfUp(value: number): number {
   return Math.floor(value + 0.5);
 }
 
+/** The cells of samples that have one at each of so many positions. */
+export function cellsOf(samples: Uint32Array, positions: number): Uint32Array {
+  if (positions === 1) return samples;
+  return Uint32Array.from(
+    { length: samples.length * positions },
+    (_, at) => (samples[Math.floor(at / positions)] as number) * positions + (at % positions),
+  );
+}
+
 /** `from`, `from + 1`, ...: `length` of them. */
 export function range(from: number, length: number): Uint32Array {
   return Uint32Array.from({ length }, (_, index) => from + index);

@@ -47,6 +47,14 @@ export type FittedFeature =
       readonly buckets: number;
     }
   | {
+      readonly kind: 'embedding';
+      readonly column: string;
+      /** Texts that have a learned vector each, by 1 + their place; id 0 is that of all others. */
+      readonly texts: readonly string[];
+      /** Numbers of a vector. */
+      readonly units: number;
+    }
+  | {
       readonly kind: 'date';
       readonly column: string;
       readonly format: DateFormat;
@@ -88,7 +96,10 @@ export interface Standardization {
 export type TargetStep =
   { readonly kind: 'log' } | { readonly kind: 'standardize'; readonly mean: number; readonly scale: number };
 
-/** Describes how the target columns become values to fit, or class indices. */
+/**
+ * Describes how the target columns become values to fit, or class indices. Where samples have targets at
+ * several `positions`, those of a column are fitted together.
+ */
 export type FittedTarget =
   | {
       readonly kind: 'values';
@@ -98,6 +109,8 @@ export type FittedTarget =
        * only.
        */
       readonly isBinary?: true | undefined;
+      /** Positions of a sample that have these columns each; undefined for the sample as a whole, and for texts. */
+      readonly positions?: number | undefined;
     }
   | {
       readonly kind: 'labels';
@@ -105,6 +118,8 @@ export type FittedTarget =
       /** `text`: a cell is a class name; `index`: it is the class index itself. */
       readonly cells: 'text' | 'index';
       readonly classNames: readonly string[];
+      /** Positions of a sample that have a label each, as above. */
+      readonly positions?: number | undefined;
     };
 
 /** Everything needed to encode new rows as the training rows were, and to read predictions back. */
@@ -123,6 +138,7 @@ export function featureWidth(feature: FittedFeature): number {
     case 'numeric':
     case 'boolean':
     case 'ordinal':
+    case 'embedding':
       return 1;
     case 'categorical':
       return feature.categories.length;
@@ -145,6 +161,7 @@ export function nameFeatures(features: readonly FittedFeature[]): string[] {
       case 'numeric':
       case 'boolean':
       case 'ordinal':
+      case 'embedding':
         return [feature.column];
       case 'hash':
         return Array.from({ length: feature.buckets }, (_, bucket) => `${feature.column}#${bucket}`);

@@ -155,7 +155,7 @@ function findExcess({ plan, firstExcess }: ColumnBuilder): Finding {
   if (firstExcess === undefined) return undefined;
   const message = `column ${quoteName(plan.name)} has more than ${formatCount(plan.maxCategories)} distinct texts`;
   const help = plan.isFeature
-    ? `an identifier teaches nothing: ${leaveOut('it', plan)}; other texts may share features: data.columns, kind: hash`
+    ? `an identifier teaches nothing: ${leaveOut('it', plan)}; other texts may have learned vectors, or share features: data.columns, kind: embedding or hash`
     : 'a target has fewer classes';
   return { code: 'E_DATA_CATEGORIES', message, help, cell: firstExcess };
 }

@@ -124,6 +124,9 @@ function encodeFeature(table: Table, feature: FittedFeature, slots: Slots): numb
     case 'hash':
       encodeHashes(columnOf(table, feature.column), feature.buckets, slots);
       return 0;
+    case 'embedding':
+      encodeIds(columnOf(table, feature.column), feature.texts, slots);
+      return 0;
     default:
       return 0;
   }
@@ -217,6 +220,17 @@ function encodeHashes({ categories, values }: Column, buckets: number, { rows, w
   for (let row = 0; row < values.length; row++) {
     const code = values[row] as number;
     if (!Number.isNaN(code)) rows[row * width + offset + (slots[code] as number)] = 1;
+  }
+}
+
+/** Writes 1 + the place of each text, and 0 for one that has none. */
+function encodeIds(column: Column, texts: readonly string[], { rows, width, offset }: Slots): void {
+  const idOf = new Map(texts.map((text, place) => [text, 1 + place]));
+  const idOfCode = column.categories.map((text) => idOf.get(text) ?? 0);
+  const idOfMissing = idOf.get(MISSING_CATEGORY) ?? 0;
+  for (let row = 0; row < column.values.length; row++) {
+    const code = column.values[row] as number;
+    rows[row * width + offset] = Number.isNaN(code) ? idOfMissing : (idOfCode[code] as number);
   }
 }
 

@@ -65,7 +65,7 @@ function warnAboutIdentifiers(
   warn(
     `${columns} ${shown} in ${countOf(numRows, 'training row')}: each text becomes a feature, which new rows will not have. ` +
       `Names, identifiers and dates teach nothing so: ${leaveOut('them', { isListed: data.features !== undefined })}, ` +
-      'or say in data.columns how they are read (hash, date)',
+      'or say in data.columns how they are read (embedding, hash, date)',
   );
 }
 
@@ -75,6 +75,7 @@ function fitColumn(column: Column, fit: ColumnFit): FittedFeature {
   const { rule } = fit;
   if (rule?.kind === 'ordinal') return fitOrdinal(column, rule.order, fit);
   if (rule?.kind === 'hash') return { kind: 'hash', column: column.name, buckets: rule.buckets };
+  if (rule?.kind === 'embedding') return fitEmbedding(column, rule, fit);
   const isBoolean = rule?.kind === 'boolean' || (rule === undefined && isPlainBoolean(column));
   return isBoolean ? fitBoolean(column, fit) : fitCategories(column, fit);
 }
@@ -83,6 +84,20 @@ function fitCategories(column: Column, { train }: ColumnFit): FittedFeature {
   const seen = new Set<string>();
   for (const row of train) seen.add(categoryOf(column, row));
   return { kind: 'categorical', column: column.name, categories: [...seen].sort(byCodeUnits) };
+}
+
+function fitEmbedding(
+  column: Column,
+  { minRows, units }: Extract<ColumnRule, { readonly kind: 'embedding' }>,
+  { train }: ColumnFit,
+): FittedFeature {
+  const counts = new Map<string, number>();
+  for (const row of train) {
+    const text = categoryOf(column, row);
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+  }
+  const texts = [...counts].filter(([, count]) => count >= minRows).map(([text]) => text);
+  return { kind: 'embedding', column: column.name, texts: texts.sort(byCodeUnits), units };
 }
 
 function fitNumeric(column: Column, fit: ColumnFit): FittedFeature {

@@ -244,7 +244,8 @@ function countIndexClasses(
     }
     if (!isOutside(label)) continue;
     const message = describeBadLabel(label, classes, range);
-    const fromOne = isFromOne(classes, range) ? helpForLabelsFromOne(classes + 1) : help;
+    const ignoring = label < 0 ? `${help}; one that is not to count is data.ignoreIndex: ${label}` : help;
+    const fromOne = isFromOne(classes, range) ? helpForLabelsFromOne(classes + 1) : ignoring;
     throw dataError('E_DATA_LABEL', message, { location: location(), help: fromOne });
   }
   return classes ?? range.highest + 1;

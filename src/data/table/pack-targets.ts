@@ -18,9 +18,10 @@ type TargetLayout = Pick<RowLayout, 'targetKind' | 'targetWidth' | 'numClasses' 
 export function layOutTargets(target: FittedTarget, config: Config): TargetLayout {
   // One output tells two classes apart, so binary labels are values to fit.
   const isLabels = config.loss.kind === 'crossEntropy' && target.kind === 'labels';
+  const width = target.kind === 'labels' ? 1 : target.columns.length;
   return {
     targetKind: isLabels ? 'labels' : 'values',
-    targetWidth: target.kind === 'labels' ? 1 : target.columns.length,
+    targetWidth: width * (target.positions ?? 1),
     numClasses: isLabels ? target.classNames.length : 0,
     hasSampleWeights: wantsSampleWeights(config),
   };
@@ -28,7 +29,7 @@ export function layOutTargets(target: FittedTarget, config: Config): TargetLayou
 
 /**
  * Fills the blocks of targets and sample weights; returns what metrics need besides, and the weights
- * of classes.
+ * of classes. Rows of `table` and `splits` are positions where samples have several.
  */
 export function packTargets(
   blob: Uint8Array,
@@ -37,12 +38,14 @@ export function packTargets(
     readonly layout: RowLayout;
     readonly target: FittedTarget;
     readonly splits: SplitIndices;
+    /** The table of sample weights, if it is another. */
+    readonly samples?: Table | undefined;
     readonly request: PackRequest;
   },
 ): Pick<PackedRows, 'classWeights' | 'sampleWeights' | 'targetValues'> {
-  const { table, layout, splits, target } = parts;
+  const { table, layout, splits, target, samples = table } = parts;
   const { config, fitted, math, warn } = parts.request;
-  const rows = readSampleWeights(table, config.data.weights);
+  const rows = readSampleWeights(samples, config.data.weights);
   if (target.kind === 'values') {
     const out = targetView({ layout, blob }) as Float32Array;
     encodeTargetValues(table, target, { out, math, isSaved: fitted !== undefined });

@@ -6,6 +6,7 @@ import type { ColumnRule, Config, DataConfig } from '../../config/schema.ts';
 import { didYouMean } from '../../config/suggest.ts';
 import { MAX_CLASSES } from '../dataset/class-labels.ts';
 import type { FittedFeature, FittedTransforms } from '../dataset/transforms.ts';
+import { MAX_VOCABULARY } from '../../layers/embedding.ts';
 import type { Column, PlannedColumn } from './column.ts';
 import { listNames, quoteName, configError, dataError } from '../../errors.ts';
 
@@ -81,6 +82,8 @@ function requireUsed(
 const MAX_CATEGORIES = 1000;
 /** Maximum number of texts that are hashed: each is in memory once. */
 const MAX_HASHED = 10_000_000;
+/** Maximum number of texts of an embedded column, which have a vector each, beside that of all others. */
+const MAX_EMBEDDED = MAX_VOCABULARY - 1;
 
 /** The rule of a feature column; undefined where its cells decide. */
 export function ruleOf(
@@ -111,7 +114,8 @@ export function planColumns(
 ): PlannedColumn[] {
   const plan = (name: string, isFeature: boolean): PlannedColumn => {
     const rule = isFeature ? ruleOf(data, name) : undefined;
-    const maxCategories = rule?.kind === 'hash' ? MAX_HASHED : MAX_CATEGORIES;
+    const maxCategories =
+      rule?.kind === 'hash' ? MAX_HASHED : rule?.kind === 'embedding' ? MAX_EMBEDDED : MAX_CATEGORIES;
     return {
       name,
       isFeature,
@@ -182,9 +186,14 @@ export function planFeatures(
       dateFormat: feature.kind === 'date' ? feature.format : undefined,
       isFeature: true,
       isNumeric: feature.kind === 'ordinal' || feature.kind === 'boolean',
-      known: feature.kind === 'categorical' ? new Set(feature.categories) : undefined,
+      known: knownTexts(feature),
     };
   });
+}
+
+function knownTexts(feature: FittedFeature): ReadonlySet<string> | undefined {
+  if (feature.kind === 'categorical') return new Set(feature.categories);
+  return feature.kind === 'embedding' ? new Set(feature.texts) : undefined;
 }
 
 function kindOfCells({ kind }: FittedFeature): Column['kind'] {

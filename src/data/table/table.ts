@@ -13,6 +13,8 @@ export interface TablePart {
   readonly numRows: number;
   /** True where places are lines of a text; else they are numbers of rows, from 0. */
   readonly hasLines: boolean;
+  /** Positions of a sample, where each row is one of them. */
+  readonly positions?: number | undefined;
 }
 
 /** The columns that are kept, and the place of each row. */
@@ -49,8 +51,11 @@ export function sliceTable({ columns, parts, places }: Table, from: number, to: 
 
 /** File and line of a row, or file or argument and row, from 0. */
 export function locateRow({ parts, places }: Table, row: number): SourceLocation {
-  const { file, hasLines } = parts.findLast(({ firstRow }) => firstRow <= row) as TablePart;
-  return locateIn(file, places[row] as number, hasLines);
+  const { file, hasLines, positions } = parts.findLast(({ firstRow }) => firstRow <= row) as TablePart;
+  const place = places[row] as number;
+  if (positions === undefined) return locateIn(file, place, hasLines);
+  const sample = locateIn(file, Math.floor(place / positions), hasLines);
+  return { file: `${sample.file}, position ${place % positions}` };
 }
 
 /** The places of rows that no file holds: their numbers in their part. */

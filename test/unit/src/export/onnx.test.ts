@@ -235,6 +235,7 @@ function tableRow(row: number): Row {
     wall: isMissing ? null : ['brick', 'wood', 'stone'][row % 3],
     pool: isMissing ? null : row % 2 === 0 ? 'Yes' : 'no',
     grade: isMissing ? null : GRADES[row % 3],
+    town: isMissing ? null : row % 7 === 6 ? `Town ${row}` : `Town ${row % 3}`,
     street: isMissing ? null : STREETS[row % 5],
     sold: isMissing ? null : day.toISOString().slice(0, 19),
     built: `${1890 + row}-02-${String(1 + (row % 28)).padStart(2, '0')}`,
@@ -265,7 +266,7 @@ function numberFor(name: string, cell: Cell | undefined): number {
   return Number(cell);
 }
 
-const TEXT_COLUMNS = ['wall', 'pool', 'grade'];
+const TEXT_COLUMNS = ['wall', 'pool', 'grade', 'town'];
 const NUMBER_COLUMNS = ['area', 'rooms', 'constant', 'street', 'sold', 'built'];
 
 const TABLE_CONFIG: Omit<TrainConfig, 'name'> = {
@@ -277,6 +278,7 @@ const TABLE_CONFIG: Omit<TrainConfig, 'name'> = {
     columns: {
       grade: { kind: 'ordinal', order: GRADES },
       street: { kind: 'hash', buckets: 7 },
+      town: { kind: 'embedding', units: 3 },
       pool: 'boolean',
     },
   },
@@ -334,7 +336,7 @@ describe('tables as ONNX', () => {
   it('a word that training never saw is no category, and no number where it must stand for one', async () => {
     const { directory } = await saveRun({ 'table.csv': tableFile() }, TABLE_CONFIG);
     const { model, session } = await loadPair(directory, 'grouped');
-    const row = { ...tableRow(0), wall: 'straw' };
+    const row = { ...tableRow(0), wall: 'straw', town: 'Nowhere' };
     const numbers = Float64Array.from(NUMBER_COLUMNS, (name) => numberFor(name, (row as Row)[name]));
     const run = async (texts: readonly string[]) => {
       const feeds = {
@@ -343,9 +345,9 @@ describe('tables as ONNX', () => {
       };
       return (await session.run(feeds))['predictions'];
     };
-    expectPrices(await run(['straw', 'Yes', 'low']), model.predict([row]));
-    expect((await run(['straw', 'Yes', 'huge']))?.data).toEqual(Float64Array.of(NaN));
-    expect((await run(['straw', 'perhaps', 'low']))?.data).toEqual(Float64Array.of(NaN));
+    expectPrices(await run(['straw', 'Yes', 'low', 'Nowhere']), model.predict([row]));
+    expect((await run(['straw', 'Yes', 'huge', 'Nowhere']))?.data).toEqual(Float64Array.of(NaN));
+    expect((await run(['straw', 'perhaps', 'low', 'Nowhere']))?.data).toEqual(Float64Array.of(NaN));
   });
 
   it('two classes of binaryCrossEntropy have a class and two probabilities', async () => {

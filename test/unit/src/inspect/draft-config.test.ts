@@ -7,6 +7,7 @@ import type { ConfigInput } from '../../../../src/config/schema.ts';
 import { parseConfigText } from '../../../../src/config/config-text.ts';
 import { validateConfig } from '../../../../src/config/validate.ts';
 import { chooseColumns } from '../../../../src/inspect/choose-columns.ts';
+import { encodeNpz } from '../../../../src/data/array/npy-file.ts';
 import { draftConfig } from '../../../../src/inspect/draft-config.ts';
 import type { DraftConfig, DraftOptions } from '../../../../src/inspect/draft-config.ts';
 import { findData } from '../../../../src/inspect/find-data.ts';
@@ -216,5 +217,63 @@ describe('data that are no tables', () => {
     });
     expect(config.model.layers[0]).toMatchObject({ kind: 'conv2d' });
     expect(config.model.layers.at(-1)).toEqual({ kind: 'dense', units: 10 });
+  });
+
+  /** Drafts a config for arrays of 30 samples. */
+  async function draftArrays(
+    x: { readonly values: Float64Array; readonly shape: readonly number[] },
+    y: { readonly values: Float64Array; readonly shape: readonly number[] },
+  ): Promise<DraftConfig> {
+    const file = path.join(temporaryDirectory(), 'all.npz');
+    fs.writeFileSync(file, encodeNpz({ x, y }));
+    return draft(file, {});
+  }
+
+  const numbers = (length: number, value: (at: number) => number): Float64Array =>
+    Float64Array.from({ length }, (_, at) => value(at));
+
+  it('token ids with a label each keep their positions, and padding does not count', async () => {
+    const x = { values: numbers(240, (at) => (at * 7) % 19), shape: [30, 8] };
+    const y = { values: numbers(240, (at) => (at % 8 > 5 ? -1 : at % 3)), shape: [30, 8] };
+    const { config, choices } = await draftArrays(x, y);
+    expect(config.data).toEqual({
+      train: { npz: 'all.npz', features: 'x', targets: 'y' },
+      standardize: false,
+      ignoreIndex: -1,
+      split: { validation: 0.2, test: 0.2 },
+    });
+    expect(config).toMatchObject({ loss: 'crossEntropy', clip: { norm: 1 } });
+    const { layers } = config.model;
+    expect(layers.map(({ kind }) => kind)).toEqual(['embedding', 'lstm', 'residual', 'dense']);
+    expect(layers[0]).toMatchObject({ vocabulary: 19 });
+    expect(layers.at(-1)).toEqual({ kind: 'dense', units: 3 });
+    expect(choices[0]).toEqual([
+      'target',
+      'target, 3 classes (whole numbers from 0 to 2): crossEntropy, at each of 8 positions',
+    ]);
+  });
+
+  it('numbers with a label each are sequences of one feature', async () => {
+    const x = { values: numbers(240, (at) => Math.sin(at)), shape: [30, 8] };
+    const y = { values: numbers(240, (at) => at % 2), shape: [30, 8] };
+    const { config } = await draftArrays(x, y);
+    expect(config.data).not.toHaveProperty('standardize');
+    expect(config.model.layers[0]).toEqual({ kind: 'reshape', shape: [8, 1] });
+  });
+
+  it('numbers at the positions of a sequence have names of their own', async () => {
+    const x = { values: numbers(720, (at) => Math.sin(at)), shape: [30, 8, 3] };
+    const y = { values: numbers(480, (at) => Math.cos(at)), shape: [30, 8, 2] };
+    const { config } = await draftArrays(x, y);
+    expect(config).toMatchObject({ loss: 'mse', data: { target: ['target1', 'target2'] } });
+    expect(config.model.layers[0]).toMatchObject({ kind: 'lstm', returnSequences: true });
+    expect(config.model.layers.at(-1)).toEqual({ kind: 'dense', units: 2 });
+  });
+
+  it('rows of as many numbers as targets are no sequences', async () => {
+    const x = { values: numbers(240, (at) => Math.sin(at)), shape: [30, 8] };
+    const { config } = await draftArrays(x, { values: numbers(240, (at) => Math.cos(at)), shape: [30, 8] });
+    expect(config.data.target).toHaveLength(8);
+    expect(config.model.layers[0]).toMatchObject({ kind: 'dense' });
   });
 });

@@ -55,6 +55,22 @@ describe('sequenceMetrics', () => {
     expect(metrics).toEqual({ loss: 2, accuracy: 0.4, topK: { k: 3, accuracy: 0.8 }, perplexity: 20 });
   });
 
+  test('sequenceMetrics compares classes as a classification of all positions, those of weight 0 left out', () => {
+    const labels = Uint32Array.of(0, 2, 1, 0, 2, 1, 1, 0);
+    const predicted = Uint32Array.of(0, 2, 1, 1, 0, 1, 0, 0);
+    const sampleWeights = Float32Array.of(1, 1, 0, 1, 2, 1, 0.5, 1);
+    const outputs = Float32Array.from({ length: 24 }, (_, at) =>
+      Number(predicted[Math.floor(at / 3)] === at % 3),
+    );
+    const { perClass, macro, confusion } = classificationMetrics({ outputs, labels, sampleWeights, loss: 2 });
+    const ranks = Float32Array.from(labels, (label, at) => Number(label !== predicted[at]));
+    const counted = { labels, predicted, numClasses: 3 };
+    expect(sequenceMetrics({ ranks, counted, sampleWeights, loss: 2, exp: (x) => x })).toEqual({
+      ...{ loss: 2, perplexity: 2, accuracy: 4 / 7.5 },
+      ...{ perClass, macro, confusion },
+    });
+  });
+
   test('sequenceMetrics reports the log loss and its perplexity beside another loss', () => {
     const metrics = sequenceMetrics({
       ranks: Float32Array.of(0, 1, 2, 0),

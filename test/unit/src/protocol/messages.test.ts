@@ -13,6 +13,10 @@ import { anyMessage, GRADIENT, messageWith, TRAIN, WELCOME } from '../../../help
 
 const WORKER_TYPES = 'hello fetch ready gradient evaluation finished failure members leave'.split(' ');
 const ROWS = new Uint8Array(20);
+const columnEmbeddings: LayerSpec = {
+  kind: 'columnEmbeddings',
+  columns: [{ place: 1, vocabulary: 3, units: 2 }],
+};
 const LAYER_KINDS = layerSchema.options.map(({ shape }) => `'${shape.kind.value}'`).join(' | ');
 
 function parse(type: Message['type'], data: Buffer) {
@@ -55,6 +59,11 @@ describe('a message', () => {
       initializer: 'glorotUniform',
     };
     const message = { ...WELCOME, layers: Array<LayerSpec>(1000).fill(layer) };
+    expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
+  });
+
+  it('a message can carry the layer that columns put before those of a config', () => {
+    const message = { ...WELCOME, layers: [columnEmbeddings, ...WELCOME.layers] };
     expect(parseCoordinatorMessage(encodeMessage(message)).message).toEqual(message);
   });
 
@@ -203,7 +212,7 @@ describe('a message that breaks a rule', () => {
       'welcome',
       { ...welcome, layers: [] },
       undefined,
-      '.layers: expected a list of 1 to 1000, got a list of 0',
+      '.layers: expected a list of 1 to 1001, got a list of 0',
     ],
     [
       'welcome',
@@ -216,6 +225,21 @@ describe('a message that breaks a rule', () => {
       { ...welcome, layers: [{ kind: 'residual', layers: [layer], shortcut: [] }] },
       undefined,
       '.layers[0].shortcut: expected a list of 1 to 1000, got a list of 0',
+    ],
+    [
+      'welcome',
+      {
+        ...welcome,
+        layers: [{ kind: 'columnEmbeddings', columns: [{ place: -1, vocabulary: 2, units: 1 }] }],
+      },
+      undefined,
+      '.layers[0].columns.0.place: Too small: expected number to be >=0',
+    ],
+    [
+      'welcome',
+      { ...welcome, layers: [{ kind: 'residual', layers: [{ ...columnEmbeddings }] }] },
+      undefined,
+      `.layers[0].layers[0].kind: Invalid discriminator value. Expected ${LAYER_KINDS}`,
     ],
     [
       'welcome',

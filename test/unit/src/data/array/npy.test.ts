@@ -93,7 +93,8 @@ describe('samples in files of NumPy', () => {
     const { targetNames } = await loadNpy(files, { target: ['a', 'b'] }, { model: modelOf(2) });
     expect(targetNames).toEqual(['a', 'b']);
     expect(await errorOf(loadNpy(files))).toBe(
-      'error[E_DATA_ARRAYS]: data.train.targets has 2 values a sample, data.target has 1 name',
+      'error[E_DATA_ARRAYS]: data.train.targets has 2 values a sample, data.target has 1 name\n' +
+        '  help: name each; or, where they are those of positions, give samples of [positions, features]',
     );
   });
 

@@ -180,14 +180,19 @@ describe('classes', () => {
   });
 
   test.each([
-    ['2.5', 10, 'label 2.5 is not an integer'],
-    ['10', 10, 'label 10; valid 0..9 (classes = 10)'],
-    ['-1', undefined, 'label -1; valid 0..65535 (at most 65,536 classes)'],
-  ])('the label %s is refused as a class', async (label, classes, message) => {
+    ['2.5', 10, 'label 2.5 is not an integer', ''],
+    ['10', 10, 'label 10; valid 0..9 (classes = 10)', ''],
+    [
+      '-1',
+      undefined,
+      'label -1; valid 0..65535 (at most 65,536 classes)',
+      '; one that is not to count is data.ignoreIndex: -1',
+    ],
+  ])('the label %s is refused as a class', async (label, classes, message, more) => {
     const data = classes === undefined ? {} : { classes };
     expect(await errorOf(loadText(`x,y\n1,0\n2,${label}\n`, data, toClasses(10)))).toBe(
       `error[E_DATA_LABEL]: ${message}\n  --> a.csv:3\n` +
-        '  help: number the classes from 0, or give them names',
+        `  help: number the classes from 0, or give them names${more}`,
     );
   });
 

@@ -310,7 +310,7 @@ describe('columns that teach nothing', () => {
     expect(warnings).toEqual([
       'columns "name" (20 texts, such as "N0"), "day" (12 dates, such as "10.1.2024") in 20 training rows: each text becomes ' +
         'a feature, which new rows will not have. Names, identifiers and dates teach nothing so: leave them out with ' +
-        'data.drop, or say in data.columns how they are read (hash, date)',
+        'data.drop, or say in data.columns how they are read (embedding, hash, date)',
     ]);
   });
 
@@ -327,7 +327,7 @@ describe('columns that teach nothing', () => {
       'error[E_DATA_CATEGORIES]: 2 columns have problems\n' +
         '    a.csv:1002:1 column "name" has more than 1,000 distinct texts\n' +
         '    a.csv:1002:7 column "ticket" has more than 1,000 distinct texts\n' +
-        '  help: an identifier teaches nothing: leave it out with data.drop; other texts may share features: data.columns, kind: hash',
+        '  help: an identifier teaches nothing: leave it out with data.drop; other texts may have learned vectors, or share features: data.columns, kind: embedding or hash',
     );
   });
 });

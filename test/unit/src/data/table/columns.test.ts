@@ -1,4 +1,5 @@
-// Feature columns that are neither plain numbers nor categories: dates, booleans, orders and hashes.
+// Feature columns that are neither plain numbers nor categories: dates, booleans, orders, hashes and
+// embeddings.
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';
@@ -200,8 +201,50 @@ describe('hashed columns', () => {
   it('the error of too many texts names the way out', async () => {
     const cells = Array.from({ length: 1001 }, (_, row) => `street ${row}`);
     expect(await errorOf(loadColumn(cells))).toMatch(
-      /; other texts may share features: data\.columns, kind: hash$/,
+      /; other texts may have learned vectors, or share features: data\.columns, kind: embedding or hash$/,
     );
+  });
+});
+
+describe('embedded columns', () => {
+  const embedded = (minRows?: number): Partial<ConfigInput['data']> => ({
+    missing: 'mean',
+    columns: { x: { kind: 'embedding', units: 4, minRows } },
+  });
+
+  it('texts of two rows or more have ids of their own in code-unit order, and the others share id 0', async () => {
+    const cells = ['b', 'a', 'once', 'b', '', 'a', 'b', ''];
+    const loaded = await loadColumn(cells, embedded());
+    expect(loaded.transforms.features).toEqual([
+      { kind: 'embedding', column: 'x', texts: ['', 'a', 'b'], units: 4 },
+    ]);
+    expect(cells.map((_, row) => featuresOf(loaded, row))).toEqual(
+      [3, 2, 0, 3, 1, 2, 3, 1].map((id) => [id]),
+    );
+    expect([loaded.featureNames, loaded.warnings]).toEqual([['x'], []]);
+    const every = await loadColumn(cells, embedded(1));
+    expect(every.transforms.features).toMatchObject([{ texts: ['', 'a', 'b', 'once'] }]);
+  });
+
+  it('numbers of a column that is embedded are texts, of which there may be any number', async () => {
+    const cells = Array.from({ length: 3000 }, (_, row) => String(7 * (row % 1500)));
+    const loaded = await loadColumn(cells, embedded());
+    expect(loaded.transforms.features).toMatchObject([{ texts: { length: 1500 } }]);
+    expect(featuresOf(loaded, 1)).toEqual(featuresOf(loaded, 1501));
+  });
+
+  it('texts that training never saw have id 0, without a warning', async () => {
+    const { transforms } = await loadColumn(['a', 'b', 'a', 'b'], embedded());
+    const directory = await directoryOf({ 'new.csv': 'x\nb\nz\na\n' });
+    const warnings: string[] = [];
+    const { rows } = await loadFeatures({
+      path: join(directory, 'new.csv'),
+      transforms,
+      format: { decimal: '.', header: true, missing: 'mean' },
+      warn: (message) => warnings.push(message),
+    });
+    expect([...rows]).toEqual([2, 0, 1]);
+    expect(warnings).toEqual([]);
   });
 });
 

@@ -198,7 +198,7 @@ describe('columns', () => {
     const rows = Array.from({ length: 1001 }, (_, row) => `id${row},${row}\n`).join('');
     expect(await errorOf(loadText(`id,y\n${rows}`))).toBe(
       'error[E_DATA_CATEGORIES]: column "id" has more than 1,000 distinct texts\n  --> a.csv:1002:1\n' +
-        '  help: an identifier teaches nothing: leave it out with data.drop; other texts may share features: data.columns, kind: hash',
+        '  help: an identifier teaches nothing: leave it out with data.drop; other texts may have learned vectors, or share features: data.columns, kind: embedding or hash',
     );
   });
 
