@@ -326,6 +326,11 @@ function addResultCommands(program: Command): void {
     .action(async (names: string[], _options: CompareArguments, command: Command) =>
       (await import('./runs-command.ts')).compareRuns(names, command.optsWithGlobals()),
     );
+  runs
+    .command('sync')
+    .description('send runs to MLflow and Weights & Biases, all or what they lack')
+    .argument('<run...>', 'directories of the runs, or their names in runs/')
+    .action(async (names: string[]) => (await import('./runs-command.ts')).syncRuns(names));
 
   program
     .command('replay')

@@ -145,6 +145,7 @@ describe('docs/cli.md', () => {
       'dashboard',
       'runs',
       'runs compare',
+      'runs sync',
       'replay',
       'init',
       'inspect',
