@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { DataSource, ImageSource, NpySource, TableSource } from '../config/data-sources.ts';
 import { listArrays, readNpySamples } from '../data/array/npy-file.ts';
+import { SPACES } from '../data/table/csv-file.ts';
 import { displayPath, magicOf, readBytes } from '../data/dataset/source-file.ts';
 import { indexNames } from '../data/dataset/class-labels.ts';
 import { openIdxImages } from '../data/image/idx-images.ts';
@@ -105,10 +106,13 @@ async function findTable(source: TableSource): Promise<FoundTable> {
   return { kind: 'table', source, scanned: await scanTable(source) };
 }
 
-/** A text that is divided into columns is a table. */
+/** A text that is divided into columns is a table; words are no columns, but numbers are. */
 async function findTextOrTable(file: string): Promise<FoundData> {
   const table = await findTable(file).catch(() => undefined);
-  if (table && table.scanned.columns.length > 1 && table.scanned.settings.delimiter !== ' ') return table;
+  const { columns = [], settings } = table?.scanned ?? {};
+  const areWords = settings?.delimiter === ' ' || settings?.delimiter === SPACES;
+  const isTable = columns.length > 1 && (!areWords || columns.every(({ kind }) => kind === 'number'));
+  if (table && isTable) return table;
   let numBytes = 0;
   for await (const chunk of readBytes(file)) numBytes += chunk.length;
   return { kind: 'text', splits: { train: { text: file } }, numBytes };

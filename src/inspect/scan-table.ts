@@ -8,6 +8,7 @@ import { dataError, LockstepError } from '../errors.ts';
 import type { SourceLocation } from '../errors.ts';
 import { displayPath } from '../data/dataset/source-file.ts';
 import { ColumnBuilder, MAX_CELL_LENGTH } from '../data/table/column.ts';
+import { SPACES } from '../data/table/csv-file.ts';
 import { CellReader, MISSING_TOKENS } from '../data/table/format.ts';
 import type { TableFormat } from '../data/table/format.ts';
 import { requireSameHeader } from '../data/table/header.ts';
@@ -43,7 +44,7 @@ const DEFAULTS: TableSettings = {
   header: true,
   missingTokens: undefined,
 };
-const DELIMITERS = [';', '\t', '|', ' '] as const;
+const DELIMITERS = [';', '\t', '|', ' ', SPACES] as const;
 /** Values are held in memory at 8 bytes each. */
 const MAX_VALUES = 2 ** 28;
 
@@ -57,7 +58,7 @@ export async function scanTable(source: TableSource): Promise<ScannedTable> {
   let reading: Reading = { settings: DEFAULTS, asText: new Set() };
   let columns: readonly ColumnFacts[];
   [reading, columns] = await readFirst(files, reading);
-  if (columns.every(({ name }) => NUMBER.test(name))) {
+  if (columns.every(({ name }) => NUMBER.test(name)) || columns.some(isNamedByFraction)) {
     const headless = { ...reading, settings: { ...reading.settings, header: false } };
     // A format with types has names of its own, and refuses the setting.
     const all = await readColumns(files, headless).catch(() => undefined);
@@ -82,6 +83,16 @@ export async function scanTableAs(source: TableSource, settings: TableSettings):
 
 const NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?$/;
 
+/** Tells whether a column of numbers is called by a number with decimals: such a name is a value. */
+function isNamedByFraction({ kind, name }: ColumnFacts): boolean {
+  return kind === 'number' && NUMBER.test(name) && /[.,]/.test(name);
+}
+
+/** Tells whether a column of texts is several columns, which stand below each other. */
+function isDividedBySpaces({ kind, counts }: ColumnFacts): boolean {
+  return kind === 'text' && counts.every(({ value }) => /\S {2,}\S/.test(value));
+}
+
 /** Reads a table as it is; where its first line shows another delimiter, or no names, by these. */
 async function readFirst(
   files: readonly string[],
@@ -90,21 +101,30 @@ async function readFirst(
   try {
     return [reading, await readColumns(files, reading)];
   } catch (error) {
-    const code = error instanceof LockstepError ? error.code : '';
-    const changes: Partial<TableSettings>[] =
-      code === 'E_DATA_DELIMITER'
-        ? DELIMITERS.map((delimiter) => ({ delimiter }))
-        : code === 'E_DATA_COLUMNS' && reading.settings.header
-          ? [{ header: false }]
-          : [];
-    for (const change of changes) {
-      const other = { ...reading, settings: { ...reading.settings, ...change } };
-      const columns = await readColumns(files, other).catch(() => []);
-      const isRow = change.header === undefined || columns.every(({ kind }) => kind === 'number');
-      if (columns.length > 1 && isRow) return [other, columns];
+    const { settings } = reading;
+    let second: [Reading, readonly ColumnFacts[]] | undefined;
+    for (const change of changesFor(error, settings)) {
+      const other = { ...reading, settings: { ...settings, ...change } };
+      const found = await readFirst(files, other).catch(() => undefined);
+      const columns = found?.[1] ?? [];
+      // A first row of names would make mixtures of the columns of numbers.
+      const isRow = change.header === undefined || columns.some(({ kind }) => kind === 'number');
+      if (!found || columns.length < 2 || !isRow) continue;
+      if (!columns.some(isDividedBySpaces)) return found;
+      second ??= found;
     }
+    if (second) return second;
     throw error;
   }
+}
+
+/** The settings to try instead of those by which a table could not be read. */
+function changesFor(error: unknown, { delimiter, header }: TableSettings): Partial<TableSettings>[] {
+  const code = error instanceof LockstepError ? error.code : '';
+  if (code === 'E_DATA_DELIMITER' && delimiter === undefined) {
+    return DELIMITERS.map((candidate) => ({ delimiter: candidate }));
+  }
+  return code === 'E_DATA_COLUMNS' && header ? [{ header: false }] : [];
 }
 
 /** Ways to write numbers, the likeliest first: a comma in a table that commas divide is one of thousands. */

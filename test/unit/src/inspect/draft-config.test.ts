@@ -114,6 +114,34 @@ describe('how a table is read', () => {
     expect(columns.map(({ name }) => name)).toEqual(['c1', 'c2', 'c3']);
   });
 
+  it('columns between spaces are found out, with a tab before the names and no header', async () => {
+    const name = (row: number): string => `"${town(row)} ${row % 2 === 0 ? 'north' : 'south'}"`;
+    const cars = writeTable('', (row) => [
+      `${(mixed(row) + 0.5).toFixed(1)}   ${row % 3}      ${row % 10 === 7 ? '?' : mixed(row + 1)}  1\t${name(row)}`,
+    ]);
+    const scanned = await scanTable(cars);
+    expect(scanned.settings).toMatchObject({ delimiter: 'spaces', header: false });
+    expect(scanned.columns.map(({ kind }) => kind)).toEqual(['number', 'number', 'number', 'number', 'text']);
+    // The first row has a value twice, which no header would.
+    const numbers = writeTable('', (row) => [`  ${row % 4}  ${row % 4}   ${mixed(row)} `]);
+    expect((await scanTable(numbers)).settings).toMatchObject({ delimiter: 'spaces', header: false });
+    const { config } = await draft(numbers, { target: 'c3' });
+    expect(config.data).toMatchObject({ delimiter: 'spaces', header: false });
+  });
+
+  it('a text with names of two words beside tabs, and one of sentences, are not divided by spaces', async () => {
+    const people = writeTable('name\tage\ty', (row) => [`Ann ${town(row)}`, 20 + row, mixed(row)], '\t');
+    expect((await scanTable(people)).settings.delimiter).toBe('\t');
+    const directory = temporaryDirectory();
+    const write = (name: string, line: string): string => {
+      const file = path.join(directory, name);
+      fs.writeFileSync(file, `${line}\n`.repeat(ROWS));
+      return file;
+    };
+    expect((await findData(write('words.txt', 'three  small words'))).kind).toBe('text');
+    expect((await findData(write('numbers.txt', '  1  2.5  7'))).kind).toBe('table');
+  });
+
   it('texts among numbers that stand for no value become tokens', async () => {
     const file = writeTable('a,y', (row) => [row % 10 === 0 ? 'None' : mixed(row), row % 7]);
     const { columns, settings } = await scanTable(file);
