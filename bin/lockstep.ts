@@ -218,7 +218,7 @@ function addResultCommands(program: Command): void {
     )
     .option(
       '--keep <columns>',
-      'columns of the table to copy before the predictions, separated by commas; all: all of them; repeatable',
+      'columns of the table to copy before the predictions, separated by commas, a name with one in quotes; all: all of them; repeatable',
       collect,
       [],
     )
