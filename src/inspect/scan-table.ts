@@ -179,10 +179,10 @@ function adjustTokens(columns: readonly ColumnFacts[], reading: Reading): Readin
   return { ...reading, settings: { ...reading.settings, missingTokens } };
 }
 
-/** Reads what is still a mixture as texts. */
+/** Reads what is still a mixture as texts, and whole numbers that would be rounded. */
 function adjustMixtures(columns: readonly ColumnFacts[], reading: Reading): Reading {
-  const mixed = columns.filter(({ kind }) => kind === 'mixed').map(({ name }) => name);
-  return mixed.length === 0 ? reading : { ...reading, asText: new Set(mixed) };
+  const texts = columns.filter(({ kind, areTooLong }) => kind === 'mixed' || areTooLong);
+  return texts.length === 0 ? reading : { ...reading, asText: new Set(texts.map(({ name }) => name)) };
 }
 
 async function readColumns(files: readonly string[], reading: Reading): Promise<readonly ColumnFacts[]> {

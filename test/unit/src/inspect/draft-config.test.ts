@@ -56,6 +56,24 @@ describe('what columns become', () => {
     });
   });
 
+  it('whole numbers above 2^53 are texts, as which they differ, and larger quantities are numbers', async () => {
+    const long = (row: number): string => String(9_007_199_254_740_993n * 1000n + BigInt(row));
+    const file = writeTable('user,group,mass,y', (row) => [
+      ...[long(row), long(row % 7), `${row}e23`, mixed(row)],
+    ]);
+    expect(await usesOf(file, 'y')).toEqual({
+      user: '60 texts in 60 rows: names, or identifiers',
+      group: 'one of 7',
+      mass: 'a number',
+      y: 'the target',
+    });
+    const [user, group] = chooseColumns(await scanTable(file), 'y');
+    const note = 'whole numbers above 2^53, which are no exact numbers: they are read as texts';
+    expect([user?.warnings, group?.warnings]).toEqual([[note], [note]]);
+    const { config } = await draft(file, { target: 'y' });
+    expect(config.data).toMatchObject({ drop: ['user'], columns: { group: { kind: 'categorical' } } });
+  });
+
   it('a column that repeats another in other words is left out', async () => {
     const file = writeTable('town,code,y', (row) => [town(row), town(row).charAt(0), mixed(row)]);
     expect(await usesOf(file, 'y')).toEqual({
