@@ -58,7 +58,7 @@ async function* predictedBlocks(
   const { description } = model;
   if (!description.transforms.features.some((feature) => 'column' in feature)) {
     refuseTableOptions(file, inputFormat, keep);
-    const samples = await readSamples(description, file, warn);
+    const samples = await readSamples(description, file);
     yield* formatPredictions(model.predictEach(samples), description, { format });
     return;
   }

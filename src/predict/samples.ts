@@ -18,7 +18,6 @@ import type { CellProblem } from '../data/table/column-problems.ts';
 import { ColumnBuilder } from '../data/table/column.ts';
 import { encodeFeatures } from '../data/table/encode-features.ts';
 import { CellReader } from '../data/table/format.ts';
-import { loadFeatures } from '../data/table/load-table.ts';
 import { planFeatures, withoutDrops } from '../data/table/plan-columns.ts';
 import { numberRows, type Table } from '../data/table/table.ts';
 import { LockstepError, quoteName, quoteValue, dataError } from '../errors.ts';
@@ -152,15 +151,14 @@ export function takeValues(input: unknown): Float32Array | Uint8Array {
 }
 
 /**
- * Reads samples as `TrainedModel.outputs` takes them, in the order of the file, none left out.
+ * Reads images or arrays as `TrainedModel.outputs` takes them, in the order of the file, none left out;
+ * tables are read in blocks, see `readEncodedBlocks`.
  *
- * @throws LockstepError where the file is not of the model's kind, lacks a column, or has a
- * cell that training had not.
+ * @throws LockstepError where the file is not of the model's kind
  */
 export async function readSamples(
-  { transforms, table }: ModelDescription,
+  { transforms }: Pick<ModelDescription, 'transforms'>,
   file: string,
-  warn: (message: string) => void,
 ): Promise<Float32Array | Uint8Array> {
   const path = resolve(file);
   const [first] = transforms.features;
@@ -171,9 +169,7 @@ export async function readSamples(
     const help = 'docs/api.md shows how; lockstep evaluate measures a text';
     throw new LockstepError({ category: 'usage', code: 'E_PREDICT_TEXT', message, help });
   }
-  if (first?.kind === 'array') return readArrays(path, first);
-  const { rows } = await loadFeatures({ path, transforms, format: table, warn });
-  return rows;
+  return readArrays(path, first as FittedArray);
 }
 
 async function readArrays(path: string, fitted: FittedArray): Promise<Float32Array | Uint8Array> {
