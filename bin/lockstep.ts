@@ -49,6 +49,12 @@ const filePath = (text: string): string => {
   throw new InvalidArgumentError('expected a path; this one is empty.');
 };
 
+const delimiter = (text: string): string => {
+  if (text === 'tab') return '\t';
+  if (text === 'spaces' || text.length === 1) return text;
+  throw new InvalidArgumentError('expected one character, tab or spaces.');
+};
+
 const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
 
 const orAuto =
@@ -358,6 +364,11 @@ function addFirstCommands(program: Command): void {
     )
     .option('--drop <column>', 'column to leave out; repeatable', collect, [])
     .option('--labels <file>', 'labels of images in an IDX file, or targets of a .npy file', filePath)
+    .option(
+      '--delimiter <character>',
+      'between the columns of a table: one character, tab, or spaces for any number of these (default: found out)',
+      delimiter,
+    )
     .option('--name <name>', 'name of the runs (default: that of the data)')
     .option('--output <file>', 'the config (default: <name>.yaml)', filePath)
     .option('--force', 'replace an existing file')
@@ -372,6 +383,11 @@ function addFirstCommands(program: Command): void {
     .argument('<data>', 'file, pattern or folder of the data, or a config', filePath)
     .option('--target <column>', 'column to predict (tables without a config)')
     .option('--labels <file>', 'labels of images in an IDX file, or targets of a .npy file', filePath)
+    .option(
+      '--delimiter <character>',
+      'between the columns of a table: one character, tab, or spaces for any number of these (default: found out)',
+      delimiter,
+    )
     .option('--json', 'print it as JSON')
     .action(async (data: string, options: InspectArguments) =>
       (await import('./data-commands.ts')).inspectData(data, options),

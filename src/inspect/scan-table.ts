@@ -49,13 +49,13 @@ const DELIMITERS = [';', '\t', '|', ' ', SPACES] as const;
 const MAX_VALUES = 2 ** 28;
 
 /**
- * Reads a table by settings that fit it.
+ * Reads a table by settings that fit it; by this delimiter, if it is known.
  *
  * @throws LockstepError for a file that no settings make a table
  */
-export async function scanTable(source: TableSource): Promise<ScannedTable> {
+export async function scanTable(source: TableSource, delimiter?: string): Promise<ScannedTable> {
   const files = await findTableFiles(source);
-  let reading: Reading = { settings: DEFAULTS, asText: new Set() };
+  let reading: Reading = { settings: { ...DEFAULTS, delimiter }, asText: new Set() };
   let columns: readonly ColumnFacts[];
   [reading, columns] = await readFirst(files, reading);
   if (columns.every(({ name }) => NUMBER.test(name)) || columns.some(isNamedByFraction)) {

@@ -12,6 +12,7 @@ import type { DraftConfig, DraftOptions } from '../../../../src/inspect/draft-co
 import { findData } from '../../../../src/inspect/find-data.ts';
 import { guessTargets } from '../../../../src/inspect/guess-target.ts';
 import { scanTable } from '../../../../src/inspect/scan-table.ts';
+import { ROOT } from '../../../helpers/cli.ts';
 import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
 
 const ROWS = 60;
@@ -158,6 +159,13 @@ describe('how a table is read', () => {
     };
     expect((await findData(write('words.txt', 'three  small words'))).kind).toBe('text');
     expect((await findData(write('numbers.txt', '  1  2.5  7'))).kind).toBe('table');
+    expect((await findData(write('words.txt', 'a  b  c'), { delimiter: 'spaces' })).kind).toBe('table');
+    const semicolons = await findData(write('a.csv', '1;2,5;3'), { delimiter: ',' });
+    expect(semicolons).toMatchObject({ scanned: { settings: { delimiter: ',' } } });
+    const images = path.join(ROOT, 'examples/fashion/test-images-idx3-ubyte.gz');
+    await expect(findData(images, { delimiter: ',' })).rejects.toThrow(
+      /^--delimiter is for tables; .*idx3-ubyte\.gz holds images$/,
+    );
   });
 
   it('texts among numbers that stand for no value become tokens', async () => {

@@ -366,11 +366,11 @@ describe('records', () => {
           ([a, between, b, after]) => `${after}${quote(a)}${between}${quote(b)}${after}`,
         );
         const bytes = Buffer.from(texts.join('\n'));
-        const pieces = Array.from({ length: Math.ceil(bytes.length / length) }, (_, index) =>
+        const chunks = Array.from({ length: Math.ceil(bytes.length / length) }, (_, index) =>
           bytes.subarray(index * length, (index + 1) * length),
         );
         const read: (readonly string[])[] = [];
-        const file = { path: 'pieces', delimiter: 'spaces', stream: Readable.from(pieces) };
+        const file = { path: 'chunks', delimiter: 'spaces', stream: Readable.from(chunks) };
         await readRecords(file, (fields, _, isQuoted) => {
           read.push([...fields]);
           expect([isQuoted(0), isQuoted(1)]).toEqual([true, true]);
