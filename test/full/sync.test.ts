@@ -1,4 +1,4 @@
-// `lockstep runs sync`: what was trained offline reaches MLflow and Weights & Biases later, once.
+// MLflow and Weights & Biases: what they get of a training, and by `lockstep runs sync` of one that was offline.
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
@@ -77,6 +77,30 @@ it('a run that was trained offline is recorded by one command, with its times, a
   expect([...mlflow.runs.keys()]).toEqual(['run1']);
   expect(mlflow.runs.get('run1')?.metrics).toEqual(values);
   expect(mlflow.artifacts.size).toBe(numFiles);
+});
+
+it('a training that reaches both services records everything itself, plots as images included', async () => {
+  const [mlflow, wandb] = [await startFakeMlflow(), await startFakeWandb()];
+  onTestFinished(async () => void (await Promise.all([mlflow.close(), wandb.close()])));
+  const cwd = tableRun({ epochs: 2, plots: true });
+  const args = ['train', 'table.yaml', '--run-dir', 'runs/first'];
+  const { exitCode, stderr } = await runCli(args, { cwd, env: services(mlflow.url, wandb.url) });
+  expect(exitCode, stderr).toBe(0);
+  const records = [...readRecords(path.join(cwd, 'runs/first/metrics.jsonl'))];
+  expect(wandb.history.slice(0, -1)).toEqual(records);
+  const plots = fs.readdirSync(path.join(cwd, 'runs/first/plots')).filter((name) => name.endsWith('.png'));
+  expect(plots.length).toBeGreaterThan(3);
+  const images = Object.entries(wandb.history.at(-1) ?? {}).filter(([name]) => name.startsWith('plots/'));
+  expect(images.map(([name]) => `${name.slice('plots/'.length)}.png`).sort()).toEqual(plots.sort());
+  for (const name of plots) {
+    const file = fs.readFileSync(path.join(cwd, 'runs/first/plots', name));
+    expect(wandb.files.get(`media/images/plots/${name}`)?.equals(file)).toBe(true);
+  }
+  expect({ wandb: wandb.exitCode, mlflow: mlflow.runs.get('run1')?.status }).toEqual({
+    wandb: 0,
+    mlflow: 'FINISHED',
+  });
+  expect(mlflow.runs.get('run1')?.metrics.filter(({ key }) => key === 'epoch')).toHaveLength(records.length);
 });
 
 it('a service that is away is the error of the command, and Ctrl-C ends its wait for one that hangs', async () => {
