@@ -10,7 +10,7 @@ import { displayPath } from '../src/data/dataset/source-file.ts';
 import { LockstepError, listNames } from '../src/errors.ts';
 import { chooseTask } from '../src/inspect/choose-training.ts';
 import type { Task } from '../src/inspect/choose-training.ts';
-import { requireColumn } from '../src/inspect/draft-config.ts';
+import { requireColumn } from '../src/inspect/draft-table.ts';
 import { findData } from '../src/inspect/find-data.ts';
 import type { FoundData } from '../src/inspect/find-data.ts';
 import { guessTargets } from '../src/inspect/guess-target.ts';

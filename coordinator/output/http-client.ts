@@ -73,6 +73,7 @@ export function parseServer(address: string, origin: string): URL {
   throw new Error(`${origin} is no address of a server, http:// or https://`);
 }
 
+/** The header of a user and a secret. */
 export function basicAuthorization(user: string, secret: string): string {
   return `Basic ${Buffer.from(`${user}:${secret}`).toString('base64')}`;
 }

@@ -58,6 +58,7 @@ const SIGN_OF_LIFE_MS = 30_000;
 /** A service that fails so often in a row is not waited for at the end. */
 const MAX_FAILURES_AT_END = 3;
 
+/** Feeds a service from the file of the records, while the run lasts and at its end. */
 export class RemoteLogger implements MetricLogger {
   readonly #run: RemoteRun;
   readonly #options: RemoteLoggerOptions;
