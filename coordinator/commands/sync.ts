@@ -5,6 +5,7 @@ import { lockRunDirectory } from '../../src/checkpoint/run-lock.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
+import { shellWord } from '../../src/printable.ts';
 import type { RunResult } from '../output/metric-logger.ts';
 import { RemoteLogger } from '../output/remote-logger.ts';
 import { RunDirectory } from '../output/run-directory.ts';
@@ -46,7 +47,7 @@ async function sendTo(
   const failures: string[] = [];
   const logger = new RemoteLogger(opened(name, openRun), {
     metricsPath: run.metricsPath,
-    later: `lockstep runs sync ${run.path}`,
+    later: `lockstep runs sync ${shellWord(run.path)}`,
     info: (message) => log.info(message),
     warn: (message) => failures.push(message),
     endDeadlineMs: DEADLINE_MS,

@@ -1,5 +1,6 @@
 // Requests to a service that records runs: each has a deadline, and an error that tells whether to ask again.
 import fs from 'node:fs';
+import { quoteValue } from '../../src/errors.ts';
 
 /** An answer that no repetition would change. */
 export class Refused extends Error {}
@@ -30,7 +31,11 @@ export class HttpClient {
     const content = body && { 'content-type': 'application/json' };
     const text = body && JSON.stringify(body);
     const answer = await this.#send(method, url, { ...headers, ...content }, text, this.#deadlineMs);
-    return answer === '' ? {} : JSON.parse(answer);
+    try {
+      return answer === '' ? {} : JSON.parse(answer);
+    } catch {
+      throw new Refused(`${new URL(url).host} answers with no JSON: ${quoteValue(answer)}`);
+    }
   }
 
   /** Sends a file, which need not fit into memory. @throws Refused for what no repetition would change */

@@ -56,6 +56,7 @@ export class MlflowRun implements RemoteRun {
   /** The last step of each metric that the server has: it would take a value twice. */
   readonly #sent = new Map<string, number>();
   #server: ServerRun | undefined;
+  #isNew = false;
 
   constructor(options: MlflowRunOptions) {
     this.#options = options;
@@ -71,7 +72,9 @@ export class MlflowRun implements RemoteRun {
 
   async open(): Promise<string> {
     const known = this.#readKnown();
-    this.#server = (known !== undefined && (await this.#reopen(known))) || (await this.#create());
+    this.#server ??= (known !== undefined && (await this.#reopen(known))) || (await this.#create());
+    // A run that resumes has them, and the server takes no others.
+    if (this.#isNew) await this.#sendParams(this.#server);
     return `run ${this.#server.info.run_id} at ${this.#base.href}`;
   }
 
@@ -125,7 +128,7 @@ export class MlflowRun implements RemoteRun {
   }
 
   async #create(): Promise<ServerRun> {
-    const { config, name } = this.#options;
+    const { name } = this.#options;
     const experiment_id = await this.#experimentId();
     const { run } = await this.#post<{ run: ServerRun }>('runs/create', {
       experiment_id,
@@ -134,11 +137,15 @@ export class MlflowRun implements RemoteRun {
     });
     const { run_id } = run.info;
     fs.writeFileSync(this.#knownPath, `${JSON.stringify({ uri: this.#base.href, runId: run_id })}\n`);
-    const params = paramsOf(config);
+    this.#isNew = true;
+    return run;
+  }
+
+  async #sendParams({ info: { run_id } }: ServerRun): Promise<void> {
+    const params = paramsOf(this.#options.config);
     for (let at = 0; at < params.length; at += LIMITS.params) {
       await this.#post('runs/log-batch', { run_id, params: params.slice(at, at + LIMITS.params) });
     }
-    return run;
   }
 
   async #experimentId(): Promise<string> {

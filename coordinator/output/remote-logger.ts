@@ -108,7 +108,9 @@ export class RemoteLogger implements MetricLogger {
       numRecords += 1;
       step = _step;
     }
-    this.#kept = { numRecords, step };
+    // It may have gone back further before, and replaced what comes after that.
+    const { numRecords: most, step: last } = this.#kept ?? { numRecords, step };
+    this.#kept = { numRecords: Math.min(numRecords, most), step: Math.min(step, last) };
   }
 
   async finish(summary: RunResult | undefined): Promise<void> {

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { formatConfigYaml } from '../../src/config/config-text.ts';
 import type { Config } from '../../src/config/schema.ts';
 import type { Logger } from '../../src/log.ts';
+import { shellWord } from '../../src/printable.ts';
 import type { HttpDeadlines } from './http-client.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import type { RunDirectory } from './run-directory.ts';
@@ -44,7 +45,7 @@ export async function openTrackers(run: TrackedRun): Promise<Map<string, MetricL
     });
   }
   const { WANDB_MODE: mode } = process.env;
-  const later = `lockstep runs sync ${directory.path}`;
+  const later = `lockstep runs sync ${shellWord(directory.path)}`;
   for (const { name, openRun } of await remoteRuns(config, directory.path, say)) {
     if (name === WANDB && mode && mode !== 'online') {
       say.info(`${name}: WANDB_MODE=${mode}: nothing is sent; to do so later: ${later}`);

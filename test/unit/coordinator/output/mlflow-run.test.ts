@@ -155,6 +155,29 @@ test('a server that answers again gets what has waited, after one warning', asyn
   ]);
 });
 
+test('a server that fails between the run and its parameters has one run, with all of them', async () => {
+  const fake = await startFake();
+  fake.failsOnce = 'runs/log-batch';
+  const { logger, warnings } = record(fake.url, temporaryDirectory());
+  await logger.finish(HOUSE_SUMMARY);
+  expect(warnings).toEqual([expect.stringMatching(/^MLflow: HTTP 503 .*; it is asked again/)]);
+  expect([...fake.runs.keys()]).toEqual(['run1']);
+  expect(fake.runs.get('run1')?.params.get('optimizer.learningRate')).toBe('0.001');
+});
+
+test('a server that answers with a page for people is refused with the beginning of it', async () => {
+  const server = http.createServer((_, response) => response.end('<!doctype html><title>Sign in</title>'));
+  onTestFinished(() => void server.close());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const { logger, warnings } = record(`http://127.0.0.1:${port}`, temporaryDirectory());
+  await logger.finish(undefined);
+  expect(warnings).toEqual([
+    `MLflow: 127.0.0.1:${port} answers with no JSON: "<!doctype html><title>Sign in</title>"; nothing more is sent; ` +
+      'to send the rest later: lockstep runs sync RUN',
+  ]);
+});
+
 test('a server that is not there is a warning at once and one at the end, which does not wait for it', async () => {
   const fake = await startFakeMlflow();
   await fake.close();

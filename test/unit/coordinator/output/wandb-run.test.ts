@@ -180,6 +180,19 @@ describe('a run at W&B', () => {
     expect(fake.offsets).toEqual([0, 2]);
   });
 
+  test('a run that goes back twice, the second time less far, replaces all rows since the first', async () => {
+    const fake = await startFake();
+    const { logger, log, goBackTo } = record(fake);
+    for (const step of [1, 2, 3, 4]) log(stepRecord(step, { lr: 9 }));
+    await until(() => logger.numSent === 4);
+    goBackTo(1);
+    for (const step of [2, 3, 4]) log(stepRecord(step, { lr: 8 }));
+    goBackTo(3);
+    log(stepRecord(4));
+    await logger.finish(undefined);
+    expect(fake.history.map(({ lr }) => lr)).toEqual([9, 8, 8, 0.5]);
+  });
+
   test('a run that goes back and then ends early leaves no row of the steps that it took back', async () => {
     const fake = await startFake();
     const { logger, log, goBackTo } = record(fake);
