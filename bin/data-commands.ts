@@ -10,7 +10,7 @@ import { displayPath } from '../src/data/dataset/source-file.ts';
 import { LockstepError, listNames } from '../src/errors.ts';
 import { chooseTask } from '../src/inspect/choose-training.ts';
 import type { Task } from '../src/inspect/choose-training.ts';
-import { requireColumn } from '../src/inspect/draft-config.ts';
+import { requireColumn } from '../src/inspect/draft-table.ts';
 import { findData } from '../src/inspect/find-data.ts';
 import type { FoundData } from '../src/inspect/find-data.ts';
 import { guessTargets } from '../src/inspect/guess-target.ts';
@@ -24,6 +24,7 @@ export interface InitArguments {
   readonly target?: string;
   readonly task?: Task['kind'];
   readonly labels?: string;
+  readonly delimiter?: string;
   readonly drop: readonly string[];
   readonly name?: string;
   readonly output?: string;
@@ -34,12 +35,12 @@ export interface InitArguments {
 /** Writes a config for `data`, asking on a terminal for what cannot be known. */
 export async function init(data: string, args: InitArguments): Promise<void> {
   const { screen } = createOutput();
-  const { drop, force = false, labels } = args;
+  const { delimiter, drop, force = false, labels } = args;
   const name = args.name ?? nameOf(data);
   const output = args.output ?? `${name}.yaml`;
   if (!/\.ya?ml$/i.test(output)) throw noYaml(output);
   await requireFree(output, force);
-  const found = await findData(data, labels);
+  const found = await findData(data, { labels, delimiter });
   const answers = await settle(found, data, args);
   const lines = await writeDraft(found, { name, output, force, drop, ...answers });
   const next = `next      ${commandName()} train ${shellWord(output)}`;
@@ -166,13 +167,17 @@ async function ask(
 export interface InspectArguments {
   readonly target?: string;
   readonly labels?: string;
+  readonly delimiter?: string;
   readonly json?: boolean;
 }
 
 /** Prints what data, or those of a config, hold. */
-export async function inspectData(place: string, { json, labels, target }: InspectArguments): Promise<void> {
+export async function inspectData(
+  place: string,
+  { delimiter, json, labels, target }: InspectArguments,
+): Promise<void> {
   const { log } = createOutput();
-  const report = await inspect(place, { labels, target, warn: (message) => log.warn(message) });
+  const report = await inspect(place, { delimiter, labels, target, warn: (message) => log.warn(message) });
   if (json) return printJson(report);
   return printText(formatReport(report, process.stdout.columns ?? 80));
 }

@@ -4,7 +4,7 @@ import type { BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
-import { LockstepError, systemErrorCode } from '../src/errors.ts';
+import { LockstepError, quoteValue, systemErrorCode } from '../src/errors.ts';
 import { scalarMetrics } from '../src/metrics/definitions.ts';
 import { encodePredictions } from '../src/predict/arrays.ts';
 import { loadModel } from '../src/predict/load-model.ts';
@@ -99,13 +99,13 @@ async function* predictedParts(
   const { description } = model;
   if (!description.transforms.features.some((feature) => 'column' in feature)) {
     refuseTableOptions(file, inputFormat, keep);
-    yield { predictions: model.predictEach(await readSamples(description, file, warn)) };
+    yield { predictions: model.predictEach(await readSamples(description, file)) };
     return;
   }
   if (inputFormat !== undefined && file !== STDIN) throw inputFormatError();
-  const columns = keep.flatMap((list) => list.split(','));
+  const columns = (await Promise.all(keep.map(namesIn))).flat();
   const blocks = readEncodedBlocks({
-    input: file === STDIN ? { name: 'stdin', bytes: process.stdin } : path.resolve(file),
+    input: file === STDIN ? { name: 'stdin', bytes: readStdin() } : path.resolve(file),
     description,
     format: inputFormat,
     keep: columns.includes('all') ? 'all' : columns,
@@ -117,6 +117,27 @@ async function* predictedParts(
     const isContinued = numRows > 0;
     numRows += kept.length;
     yield { predictions, keptNames, kept, isContinued };
+  }
+}
+
+/** The names in a list that commas divide; one that has a comma, or a quote, is quoted as in CSV. */
+async function namesIn(list: string): Promise<readonly string[]> {
+  if (!list.includes('"')) return list.split(',');
+  const { parse } = await import('csv-parse/sync');
+  try {
+    return parse(list)[0] ?? [];
+  } catch {
+    throw keepError(`cannot read ${quoteValue(list)}`, `quote a name with a comma: --keep '"a,b",c'`);
+  }
+}
+
+/** The bytes of stdin. @throws LockstepError (exit 3) where it cannot be read, such as a directory */
+async function* readStdin(): AsyncGenerator<Buffer, void, undefined> {
+  try {
+    for await (const chunk of process.stdin) yield chunk as Buffer;
+  } catch (cause) {
+    const message = `cannot read stdin: ${(cause as Error).message}`;
+    throw new LockstepError({ category: 'data', code: 'E_DATA_UNREADABLE', message, cause });
   }
 }
 
@@ -198,7 +219,7 @@ const OPEN_ALREADY = /^\/(dev|proc\/[^/]+)\/(fd\/|stderr$)/;
  */
 async function writeBlocks(blocks: AsyncIterable<string | Uint8Array>, file: string): Promise<void> {
   if (STDOUT.test(path.resolve(file))) return printBlocks(blocks);
-  // The system's errors come from the file alone: blocks are made in memory.
+  // The system's errors come from the file alone: those of what is read have words of their own.
   try {
     const place = await findReplaceable(file);
     if (place === undefined) await writeInPlace(blocks, file);

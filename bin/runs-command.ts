@@ -1,4 +1,5 @@
-// `lockstep runs` and `lockstep runs compare`: what runs there are, and how some of them differ.
+// `lockstep runs`, `runs compare` and `runs sync`: what runs there are, how some of them differ, and sending
+// them to services that record runs.
 import path from 'node:path';
 import { plainTable } from '../coordinator/output/plain-table.ts';
 import { printJson, printText, writeResultFile } from '../coordinator/output/results.ts';
@@ -13,6 +14,7 @@ import type { ListedRun } from '../coordinator/output/run-list.ts';
 import { runLosses } from '../coordinator/output/curve-specs.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { formatMetric } from '../src/printable.ts';
+import { createRuntime } from './runtime.ts';
 
 /** Arguments of `lockstep runs`. */
 export interface RunsArguments {
@@ -152,6 +154,14 @@ export async function compareRuns(names: readonly string[], { plot, json }: Comp
     );
   const differences = config.length === 0 ? 'the configs are equal' : table('config', config, String);
   await printText(`${key.join('\n')}\n\n${table('result', results, resultCell)}\n\n${differences}\n`);
+}
+
+/** Sends runs to the services that their configs or the environment name. */
+export async function syncRuns(names: readonly string[]): Promise<void> {
+  const { log, signal } = createRuntime();
+  const runs = names.map(findRun);
+  const { syncRun } = await import('../coordinator/commands/sync.ts');
+  for (const { directory } of runs) await syncRun(directory, log, signal);
 }
 
 /** A name, and a value for each run; undefined where a run has none. */

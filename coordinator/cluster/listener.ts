@@ -4,9 +4,9 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
-import { LockstepError, systemErrorCode } from '../../src/errors.ts';
-import { createHttpServer, type TlsFiles } from '../../src/protocol/tls.ts';
 import { stringifyRecord } from '../../src/json.ts';
+import { listenError } from '../../src/protocol/listen-error.ts';
+import { createHttpServer, type TlsFiles } from '../../src/protocol/tls.ts';
 import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
@@ -242,26 +242,6 @@ function open(server: Server, { host, port }: ListenOptions): Promise<void> {
       server.off('error', fail);
       resolve();
     });
-  });
-}
-
-function listenError(error: Error, host: string, port: number): LockstepError {
-  const code = systemErrorCode(error);
-  if (code === 'EADDRINUSE') {
-    return new LockstepError({
-      category: 'network',
-      code: 'E_PORT_IN_USE',
-      message: `port ${port} on ${host} is in use`,
-      help: 'port 0 picks a free one',
-      cause: error,
-    });
-  }
-  return new LockstepError({
-    category: 'network',
-    code: 'E_LISTEN',
-    message: `cannot listen on port ${port} of ${host} (${code ?? error.message})`,
-    help: 'give the address of an interface of this machine, and a port of 1024 or above',
-    cause: error,
   });
 }
 

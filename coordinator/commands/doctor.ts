@@ -37,10 +37,6 @@ export async function examine(): Promise<Check[]> {
     ...(await guarded('ports', checkPorts)),
     checkPackage('sharp', 'pictures cannot be read; to train on them: npm install sharp@0.35.5'),
     checkPackage('apache-arrow', 'Arrow files cannot be read; for that: npm install apache-arrow@21.2.0'),
-    checkPackage(
-      '@wandb/sdk',
-      'metrics do not go to Weights & Biases; for that: npm install @wandb/sdk@0.5.1',
-    ),
   ];
 }
 

@@ -11,19 +11,22 @@ import { readRegularFile } from '../../src/regular-file.ts';
 import { reportConfig, reportData } from '../../src/inspect/data-report.ts';
 import type { DataReport } from '../../src/inspect/data-report.ts';
 import { findData } from '../../src/inspect/find-data.ts';
+import type { KnownData } from '../../src/inspect/find-data.ts';
 
 /** Settings of a look at data. */
-export interface InspectOptions {
+export interface InspectOptions extends KnownData {
   readonly target?: string | undefined;
-  readonly labels?: string | undefined;
   readonly warn: (message: string) => void;
 }
 
 /** Reports on data, or on those of a config. @throws LockstepError where they cannot be read */
-export async function inspect(place: string, { labels, target, warn }: InspectOptions): Promise<DataReport> {
-  if (!(await isConfig(place))) return reportData(await findData(place, labels), target);
-  if (target !== undefined || labels !== undefined)
-    throw configSays(target === undefined ? '--labels' : '--target');
+export async function inspect(
+  place: string,
+  { delimiter, labels, target, warn }: InspectOptions,
+): Promise<DataReport> {
+  if (!(await isConfig(place))) return reportData(await findData(place, { labels, delimiter }), target);
+  const given = Object.entries({ target, labels, delimiter }).find(([, value]) => value !== undefined);
+  if (given) throw configSays(`--${given[0]}`);
   const { config } = await loadConfig({ path: place });
   const module = await loadKernelModule(config.numerics);
   const math = hostMath(await instantiateKernels(module, new Memory().wasm));

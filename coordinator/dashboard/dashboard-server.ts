@@ -9,7 +9,8 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sirv from 'sirv';
-import { LockstepError, systemErrorCode } from '../../src/errors.ts';
+import { LockstepError } from '../../src/errors.ts';
+import { listenError } from '../../src/protocol/listen-error.ts';
 import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
 import type { ComputeActivity } from '../training/compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
@@ -100,7 +101,7 @@ export class DashboardServer {
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
-  /** Opens the port. @throws LockstepError (exit 2) if it is taken, not ours to open, or lacks a token. */
+  /** Opens the port. @throws LockstepError (exit 5) if it is taken or not ours to open, (exit 2) if it lacks a token */
   static async open(address: DashboardAddress, listeners: DashboardListeners): Promise<DashboardServer> {
     requireDashboardToken(address);
     const dashboard = new DashboardServer(address, listeners);
@@ -153,7 +154,7 @@ export class DashboardServer {
   #listen(): Promise<void> {
     const { host, port } = this.#address;
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => reject(portError(error, host, port)));
+      this.#server.once('error', (error) => reject(listenError(error, host, port, 'the dashboard')));
       this.#server.listen({ host, port }, () => {
         this.#server.removeAllListeners('error');
         this.#server.on('error', (error) => this.#warn(error));
@@ -333,20 +334,4 @@ function cookieOf({ headers }: IncomingMessage): string {
 function isEqual(shown: string, secret: string): boolean {
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(hash(shown), hash(secret));
-}
-
-function portError(error: Error, host: string, port: number): LockstepError {
-  const code = systemErrorCode(error);
-  const isTaken = code === 'EADDRINUSE';
-  return new LockstepError({
-    category: 'usage',
-    code: isTaken ? 'E_PORT_IN_USE' : 'E_LISTEN',
-    message: isTaken
-      ? `port ${port} on ${host}, for the dashboard, is in use`
-      : `cannot open the dashboard on port ${port} of ${host} (${code ?? error.message})`,
-    help: isTaken
-      ? 'name another one; port 0 picks a free one'
-      : 'give the address of an interface of this machine, and a port of 1024 or above',
-    cause: error,
-  });
 }

@@ -41,14 +41,7 @@ export class JsonlMetricLogger implements MetricLogger {
 
   /** All records so far, read from the disk. */
   *records(): Generator<MetricRecord, void, undefined> {
-    for (const record of readRecords(this.#path)) {
-      // Numbers that are not finite are strings there.
-      yield Object.fromEntries(Object.entries(record).map(([name, value]) => [name, Number(value)])) as {
-        _step: number;
-        _runtime: number;
-        _timestamp: number;
-      };
-    }
+    for (const record of readRecords(this.#path)) yield recordOf(record);
   }
 
   /** Drops all records from the first one that fails `isKept`: they will be written again. */
@@ -121,8 +114,17 @@ export class MultiLogger implements MetricLogger {
   }
 }
 
+/** A line of `metrics.jsonl`, where numbers that are not finite are strings. */
+export function recordOf(line: Readonly<Record<string, unknown>>): MetricRecord {
+  const values = Object.entries(line).map(([name, value]) => [name, Number(value)]);
+  return Object.fromEntries(values) as MetricRecord;
+}
+
+/** The fields of a summary that trackers get. */
+export type RunResult = Pick<Summary, 'test' | 'best' | 'wallSeconds' | 'trainSeconds'>;
+
 /** The numbers of the result that are not in the curves, named in the same way. */
-export function resultValues({ test, best, wallSeconds, trainSeconds }: Summary): Record<string, number> {
+export function resultValues({ test, best, wallSeconds, trainSeconds }: RunResult): Record<string, number> {
   const named = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
     Object.entries(values).map(([key, value]) => [`${prefix}/${key}`, value]);
   return {

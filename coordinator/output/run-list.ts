@@ -120,10 +120,11 @@ interface ReadSummary {
   readonly validation?: SplitMetrics;
   readonly test?: SplitMetrics;
   readonly weightsSha256?: unknown;
+  readonly wallSeconds?: unknown;
 }
 
 /** The summary, with the numbers that JSON has as texts; undefined if it is damaged. */
-function readSummary(file: string): ReadSummary | undefined {
+export function readSummary(file: string): ReadSummary | undefined {
   try {
     const value = parseJson(readRegularFileSync(file, MAX_FILE_BYTES).toString(), (_key, field) =>
       field === 'NaN' || field === 'Infinity' || field === '-Infinity' ? Number(field) : field,

@@ -4,9 +4,11 @@ import path from 'node:path';
 import { formatConfigYaml } from '../../src/config/config-text.ts';
 import type { Config } from '../../src/config/schema.ts';
 import type { Logger } from '../../src/log.ts';
+import { shellWord } from '../../src/printable.ts';
+import type { HttpDeadlines } from './http-client.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import type { RunDirectory } from './run-directory.ts';
-import { wandbIntent, WandbLogger } from './wandb-logger.ts';
+import type { RemoteRun } from './remote-logger.ts';
 
 /** The run that trackers are opened for. */
 export interface TrackedRun {
@@ -42,12 +44,17 @@ export async function openTrackers(run: TrackedRun): Promise<Map<string, MetricL
       return new TensorboardLogger({ folder: directory.tensorboardPath, config: formatConfigYaml(config) });
     });
   }
-  const { mlflowIntent, MlflowLogger } = await import('./mlflow-logger.ts');
-  const mlflow = mlflowIntent(config);
-  if (mlflow) {
-    const name = path.basename(path.resolve(directory.path));
-    const options = { ...mlflow, name, config, directory: directory.path };
-    await open('MLflow', () => Promise.resolve().then(() => new MlflowLogger(options, say)));
+  const { WANDB_MODE: mode } = process.env;
+  const later = `lockstep runs sync ${shellWord(directory.path)}`;
+  for (const { name, openRun } of await remoteRuns(config, directory.path, say)) {
+    if (name === WANDB && mode && mode !== 'online') {
+      say.info(`${name}: WANDB_MODE=${mode}: nothing is sent; to do so later: ${later}`);
+      continue;
+    }
+    await open(name, async () => {
+      const { RemoteLogger } = await import('./remote-logger.ts');
+      return new RemoteLogger(openRun(), { metricsPath: directory.metricsPath, later, ...say });
+    });
   }
   if (prometheus) {
     await open('Prometheus', async () => {
@@ -58,13 +65,44 @@ export async function openTrackers(run: TrackedRun): Promise<Map<string, MetricL
       return logger;
     });
   }
-  const wandb = wandbIntent(config, config.name);
-  if (wandb.kind === 'disabled') log.info(`Weights & Biases: ${wandb.reason}`);
-  if (wandb.kind === 'on') {
-    const idFile = path.join(directory.path, 'wandb.json');
-    await open('Weights & Biases', () =>
-      Promise.resolve().then(() => new WandbLogger({ ...wandb.run, idFile }, say)),
-    );
+  return trackers;
+}
+
+const WANDB = 'Weights & Biases';
+
+/** A service over the network that a run is to be recorded at. */
+export interface RemoteTracker {
+  /** Its name, for warnings. */
+  readonly name: string;
+  /** Throws an error that says what is wrong with its settings. */
+  readonly openRun: (deadlines?: HttpDeadlines) => RemoteRun;
+}
+
+/** The services that the config and the environment name. */
+export async function remoteRuns(
+  config: Config,
+  directory: string,
+  { info }: { readonly info: (message: string) => void },
+): Promise<RemoteTracker[]> {
+  const [{ mlflowIntent, MlflowRun }, { wandbIntent, WandbRun }, { HttpClient }] = await Promise.all([
+    import('./mlflow-run.ts'),
+    import('./wandb-run.ts'),
+    import('./http-client.ts'),
+  ]);
+  const mlflow = mlflowIntent(config);
+  const wandb = wandbIntent(config);
+  const run = { config, directory, info };
+  const trackers: RemoteTracker[] = [];
+  if (mlflow) {
+    const name = path.basename(path.resolve(directory));
+    const openRun = (deadlines?: HttpDeadlines): RemoteRun =>
+      new MlflowRun({ ...run, ...mlflow, name, http: new HttpClient(deadlines) });
+    trackers.push({ name: 'MLflow', openRun });
+  }
+  if (wandb) {
+    const openRun = (deadlines?: HttpDeadlines): RemoteRun =>
+      new WandbRun({ ...run, ...wandb, http: new HttpClient(deadlines) });
+    trackers.push({ name: WANDB, openRun });
   }
   return trackers;
 }

@@ -181,19 +181,20 @@ export async function trainUntil(
   const perEpoch = stepsPerEpoch(run);
   let progress = start;
   for (;;) {
+    // Asked before a rollback, so that a request is due here, and not where the run goes back to.
+    const isEnd = isOver(run, progress) || stepsDone(progress, perEpoch) >= lastStep;
     if (run.rollback?.isNeeded) {
       progress = await run.rollback.rollBack();
       run.compute.weightsReplaced();
-    }
-    if (isOver(run, progress) || stepsDone(progress, perEpoch) >= lastStep) return progress;
-    progress = await advance(run, progress, lastStep);
+    } else if (isEnd) return progress;
+    else progress = await advance(run, progress, lastStep);
   }
 }
 
 function isOver(run: TrainingRun, progress: TrainingProgress): boolean {
   const { config } = run;
   const isComplete = progress.history.length >= config.epochs;
-  return isComplete || stoppedEarly(config, progress) !== undefined || isStopped(run, progress);
+  return isStopped(run, progress) || isComplete || stoppedEarly(config, progress) !== undefined;
 }
 
 /** Tells whether a request ends the training here. An epoch in which nothing counted yet has no loss. */

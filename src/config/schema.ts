@@ -220,7 +220,12 @@ export const dataSchema = z.strictObject({
       'Keep features in a file, and send workers the rows of each task: for tables and images larger than memory; ' +
         'the results are the same',
     ),
-  delimiter: z.string().length(1).optional().describe('Default: tab for .tsv files, comma otherwise'),
+  delimiter: z
+    .union([z.string().length(1), z.literal('spaces')])
+    .optional()
+    .describe(
+      'One character, or spaces: any number of spaces and tabs; default: tab for .tsv files, else comma',
+    ),
   decimal: z.enum(['.', ',']).default('.').describe('Decimal separator of numbers'),
   thousands: z.enum(THOUSANDS).optional().describe('Separator of groups of three digits; default: none'),
   header: z.boolean().default(true).describe('Whether the first line names the columns; if not: c1, c2, ...'),

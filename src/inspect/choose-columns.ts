@@ -180,9 +180,20 @@ function warningsOf(facts: ColumnFacts): string[] {
     ...(numMissing > numRows / 2 && numMissing < numRows
       ? [`${Math.round((100 * numMissing) / numRows)} % of its cells have no value`]
       : []),
+    ...(texts.length > 0 && texts.every(isWhole) && !texts.every(isExact)
+      ? ['whole numbers above 2^53, which are no exact numbers: they are read as texts']
+      : []),
     ...(unit === undefined ? [] : [`texts that look like numbers with the unit ${quoteValue(unit)}`]),
     ...(texts.length > MAX_ONE_HOT && numDistinct <= NAME_SHARE * numRows
       ? [`${formatCount(numDistinct)} distinct texts`]
       : []),
   ];
+}
+
+function isWhole(text: string): boolean {
+  return /^[+-]?\d+$/.test(text);
+}
+
+function isExact(text: string): boolean {
+  return Number.isSafeInteger(Number(text));
 }

@@ -45,6 +45,8 @@ export interface ColumnFacts {
   readonly numStrays: number;
   /** Numbers in a column whose first value is a text. */
   readonly numNumbers: number;
+  /** True of whole numbers of which some are above 2^53: as numbers, several of them are one. */
+  readonly areTooLong: boolean;
   readonly column: Column;
 }
 
@@ -61,6 +63,7 @@ export function describeColumn(builder: ColumnBuilder): ColumnFacts {
   const others = { number: numTexts, text: numNumbers, date: numTexts + numNumbers }[column.kind];
   const strays = column.kind === 'text' ? [] : builder.texts;
   const numDistinct = countDistinct(present);
+  const numbers = column.kind === 'text' || present.length === 0 ? undefined : describeNumbers(present);
   return {
     name,
     kind: isEmpty ? 'empty' : others > 0 ? 'mixed' : column.kind,
@@ -68,13 +71,20 @@ export function describeColumn(builder: ColumnBuilder): ColumnFacts {
     numMissing,
     missingTokens,
     numDistinct,
-    numbers: column.kind === 'text' || present.length === 0 ? undefined : describeNumbers(present),
+    numbers,
     counts: countValues(column, present, numDistinct),
     strays,
     numStrays: others,
     numNumbers,
+    areTooLong: areTooLong(builder, numbers),
     column,
   };
+}
+
+/** Quantities such as 6e23, which are written as such, may well be rounded. */
+function areTooLong({ firstInexact }: ColumnBuilder, numbers: NumberFacts | undefined): boolean {
+  if (!numbers?.areWhole || !/^[+-]?\d+$/.test(firstInexact?.cell ?? '')) return false;
+  return Math.max(numbers.most, -numbers.least) > Number.MAX_SAFE_INTEGER;
 }
 
 /** Counts the distinct values of a sorted list. */

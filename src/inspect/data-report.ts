@@ -14,7 +14,7 @@ import { chooseColumns } from './choose-columns.ts';
 import type { ColumnChoice } from './choose-columns.ts';
 import { formatDate } from './column-facts.ts';
 import type { ColumnFacts, ValueCount } from './column-facts.ts';
-import { requireColumn } from './draft-config.ts';
+import { requireColumn } from './draft-table.ts';
 import { summarizeData } from './find-data.ts';
 import type { FoundData } from './find-data.ts';
 import { guessTargets } from './guess-target.ts';

@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { DataSource, ImageSource, NpySource, TableSource } from '../config/data-sources.ts';
 import type { ArraySet } from '../data/array/arrays.ts';
 import { listArrays, readNpySamples } from '../data/array/npy-file.ts';
+import { SPACES } from '../data/table/csv-file.ts';
 import { displayPath, magicOf, readBytes } from '../data/dataset/source-file.ts';
 import { indexNames } from '../data/dataset/class-labels.ts';
 import { openIdxImages } from '../data/image/idx-images.ts';
@@ -83,20 +84,40 @@ const IDX_NAME = /idx[13]|ubyte/i;
 const IDX_START = '000008';
 const GZIP_START = '1f8b';
 
+/** The knowledge of data that a user has. */
+export interface KnownData {
+  /** The file of labels, where they are in one of their own. */
+  readonly labels?: string | undefined;
+  /** The delimiter of a table. */
+  readonly delimiter?: string | undefined;
+}
+
 /**
- * Finds out what `data` holds; `labels` names the file of labels where they are in one of their own.
+ * Finds out what `data` holds.
  *
- * @throws LockstepError if it is nothing that can be trained on
+ * @throws LockstepError if it is nothing that can be trained on, or not what is known of it
  */
-export async function findData(data: string, labels?: string): Promise<FoundData> {
+export async function findData(data: string, known: KnownData = {}): Promise<FoundData> {
+  const found = await find(data, known);
+  if (known.delimiter === undefined || found.kind === 'table') return found;
+  throw new LockstepError({
+    category: 'usage',
+    code: 'E_INIT_DELIMITER',
+    message: `--delimiter is for tables; ${displayPath(path.resolve(data))} holds ${found.kind === 'text' ? 'a text' : found.kind}`,
+    help: 'leave it out',
+  });
+}
+
+async function find(data: string, { labels, delimiter }: KnownData): Promise<FoundData> {
   const place = path.resolve(data);
   const stats = await stat(place).catch(() => undefined);
-  if (stats?.isDirectory()) return findInFolder(place, labels);
-  if (stats === undefined) return findTable(place);
+  if (stats?.isDirectory()) return findInFolder(place, { labels, delimiter });
+  if (stats === undefined) return findTable(place, delimiter);
   if (NPZ_NAME.test(place) || NPY_NAME.test(place)) return findArrays(place, labels);
   if (await isIdx(place)) return findIdx(place, labels);
   if (labels !== undefined) throw noUseForLabels(data);
-  return TEXT_NAME.test(place) ? findTextOrTable(place) : findTable(place);
+  const isText = TEXT_NAME.test(place) && delimiter === undefined;
+  return isText ? findTextOrTable(place) : findTable(place, delimiter);
 }
 
 function noUseForLabels(data: string): LockstepError {
@@ -108,14 +129,17 @@ function noUseForLabels(data: string): LockstepError {
   });
 }
 
-async function findTable(source: TableSource): Promise<FoundTable> {
-  return { kind: 'table', source, scanned: await scanTable(source) };
+async function findTable(source: TableSource, delimiter?: string): Promise<FoundTable> {
+  return { kind: 'table', source, scanned: await scanTable(source, delimiter) };
 }
 
-/** A text that is divided into columns is a table. */
+/** A text that is divided into columns is a table; words are no columns, but numbers are. */
 async function findTextOrTable(file: string): Promise<FoundData> {
   const table = await findTable(file).catch(() => undefined);
-  if (table && table.scanned.columns.length > 1 && table.scanned.settings.delimiter !== ' ') return table;
+  const { columns = [], settings } = table?.scanned ?? {};
+  const areWords = settings?.delimiter === ' ' || settings?.delimiter === SPACES;
+  const isTable = columns.length > 1 && (!areWords || columns.every(({ kind }) => kind === 'number'));
+  if (table && isTable) return table;
   let numBytes = 0;
   for await (const chunk of readBytes(file)) numBytes += chunk.length;
   return { kind: 'text', splits: { train: { text: file } }, numBytes };
@@ -133,7 +157,7 @@ const SPLIT_NAMES = {
   test: ['test', 'testing'],
 } as const;
 
-async function findInFolder(folder: string, labels: string | undefined): Promise<FoundData> {
+async function findInFolder(folder: string, { labels, delimiter }: KnownData): Promise<FoundData> {
   const entries = (await readdir(folder, { withFileTypes: true })).filter(
     ({ name }) => !name.startsWith('.'),
   );
@@ -147,7 +171,7 @@ async function findInFolder(folder: string, labels: string | undefined): Promise
     files.filter((name) => TABLE_NAME.test(name)).map((name) => TABLE_NAME.exec(name)?.[0]),
   );
   const [ending] = kinds;
-  if (kinds.size === 1 && ending !== undefined) return findTable(path.join(folder, `*${ending}`));
+  if (kinds.size === 1 && ending !== undefined) return findTable(path.join(folder, `*${ending}`), delimiter);
   const message = `${displayPath(folder)} holds neither folders of pictures nor tables of one kind: ${files.length === 0 ? 'it is empty' : listNames(files, 5)}`;
   throw dataError('E_DATA_FORMAT', message, {
     help: 'name a file in it, or put the pictures of each class into a folder of its own',

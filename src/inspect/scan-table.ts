@@ -8,6 +8,7 @@ import { dataError, LockstepError } from '../errors.ts';
 import type { SourceLocation } from '../errors.ts';
 import { displayPath } from '../data/dataset/source-file.ts';
 import { ColumnBuilder, MAX_CELL_LENGTH } from '../data/table/column.ts';
+import { SPACES } from '../data/table/csv-file.ts';
 import { CellReader, MISSING_TOKENS } from '../data/table/format.ts';
 import type { TableFormat } from '../data/table/format.ts';
 import { requireSameHeader } from '../data/table/header.ts';
@@ -43,21 +44,21 @@ const DEFAULTS: TableSettings = {
   header: true,
   missingTokens: undefined,
 };
-const DELIMITERS = [';', '\t', '|', ' '] as const;
+const DELIMITERS = [';', '\t', '|', ' ', SPACES] as const;
 /** Values are held in memory at 8 bytes each. */
 const MAX_VALUES = 2 ** 28;
 
 /**
- * Reads a table by settings that fit it.
+ * Reads a table by settings that fit it; by this delimiter, if it is known.
  *
  * @throws LockstepError for a file that no settings make a table
  */
-export async function scanTable(source: TableSource): Promise<ScannedTable> {
+export async function scanTable(source: TableSource, delimiter?: string): Promise<ScannedTable> {
   const files = await findTableFiles(source);
-  let reading: Reading = { settings: DEFAULTS, asText: new Set() };
+  let reading: Reading = { settings: { ...DEFAULTS, delimiter }, asText: new Set() };
   let columns: readonly ColumnFacts[];
   [reading, columns] = await readFirst(files, reading);
-  if (columns.every(({ name }) => NUMBER.test(name))) {
+  if (columns.every(({ name }) => NUMBER.test(name)) || columns.some(isNamedByFraction)) {
     const headless = { ...reading, settings: { ...reading.settings, header: false } };
     // A format with types has names of its own, and refuses the setting.
     const all = await readColumns(files, headless).catch(() => undefined);
@@ -82,6 +83,16 @@ export async function scanTableAs(source: TableSource, settings: TableSettings):
 
 const NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?$/;
 
+/** Tells whether a column of numbers is called by a number with decimals: such a name is a value. */
+function isNamedByFraction({ kind, name }: ColumnFacts): boolean {
+  return kind === 'number' && NUMBER.test(name) && /[.,]/.test(name);
+}
+
+/** Tells whether a column of texts is several columns, which stand below each other. */
+function isDividedBySpaces({ kind, counts }: ColumnFacts): boolean {
+  return kind === 'text' && counts.every(({ value }) => /\S {2,}\S/.test(value));
+}
+
 /** Reads a table as it is; where its first line shows another delimiter, or no names, by these. */
 async function readFirst(
   files: readonly string[],
@@ -90,21 +101,30 @@ async function readFirst(
   try {
     return [reading, await readColumns(files, reading)];
   } catch (error) {
-    const code = error instanceof LockstepError ? error.code : '';
-    const changes: Partial<TableSettings>[] =
-      code === 'E_DATA_DELIMITER'
-        ? DELIMITERS.map((delimiter) => ({ delimiter }))
-        : code === 'E_DATA_COLUMNS' && reading.settings.header
-          ? [{ header: false }]
-          : [];
-    for (const change of changes) {
-      const other = { ...reading, settings: { ...reading.settings, ...change } };
-      const columns = await readColumns(files, other).catch(() => []);
-      const isRow = change.header === undefined || columns.every(({ kind }) => kind === 'number');
-      if (columns.length > 1 && isRow) return [other, columns];
+    const { settings } = reading;
+    let second: [Reading, readonly ColumnFacts[]] | undefined;
+    for (const change of changesFor(error, settings)) {
+      const other = { ...reading, settings: { ...settings, ...change } };
+      const found = await readFirst(files, other).catch(() => undefined);
+      const columns = found?.[1] ?? [];
+      // A first row of names would make mixtures of the columns of numbers.
+      const isRow = change.header === undefined || columns.some(({ kind }) => kind === 'number');
+      if (!found || columns.length < 2 || !isRow) continue;
+      if (!columns.some(isDividedBySpaces)) return found;
+      second ??= found;
     }
+    if (second) return second;
     throw error;
   }
+}
+
+/** The settings to try instead of those by which a table could not be read. */
+function changesFor(error: unknown, { delimiter, header }: TableSettings): Partial<TableSettings>[] {
+  const code = error instanceof LockstepError ? error.code : '';
+  if (code === 'E_DATA_DELIMITER' && delimiter === undefined) {
+    return DELIMITERS.map((candidate) => ({ delimiter: candidate }));
+  }
+  return code === 'E_DATA_COLUMNS' && header ? [{ header: false }] : [];
 }
 
 /** Ways to write numbers, the likeliest first: a comma in a table that commas divide is one of thousands. */
@@ -159,10 +179,10 @@ function adjustTokens(columns: readonly ColumnFacts[], reading: Reading): Readin
   return { ...reading, settings: { ...reading.settings, missingTokens } };
 }
 
-/** Reads what is still a mixture as texts. */
+/** Reads what is still a mixture as texts, and whole numbers that would be rounded. */
 function adjustMixtures(columns: readonly ColumnFacts[], reading: Reading): Reading {
-  const mixed = columns.filter(({ kind }) => kind === 'mixed').map(({ name }) => name);
-  return mixed.length === 0 ? reading : { ...reading, asText: new Set(mixed) };
+  const texts = columns.filter(({ kind, areTooLong }) => kind === 'mixed' || areTooLong);
+  return texts.length === 0 ? reading : { ...reading, asText: new Set(texts.map(({ name }) => name)) };
 }
 
 async function readColumns(files: readonly string[], reading: Reading): Promise<readonly ColumnFacts[]> {

@@ -6,22 +6,20 @@ import { readNpy } from '../data/array/npy-file.ts';
 import { displayPath, magicOf } from '../data/dataset/source-file.ts';
 import { readIdxData, readImageHeader } from '../data/image/idx.ts';
 import { listImages, readImageFiles } from '../data/image/image-folder.ts';
-import { loadFeatures } from '../data/table/load-table.ts';
 import { LockstepError, dataError } from '../errors.ts';
 import { formatShape } from '../shape.ts';
 import type { ModelDescription } from './model-files.ts';
 import { encodeSamples, type PredictInput } from './samples.ts';
 
 /**
- * Reads samples as `TrainedModel.outputs` takes them, in the order of the file, none left out.
+ * Reads images or arrays as `TrainedModel.outputs` takes them, in the order of the file, none left out;
+ * tables are read in blocks, see `readEncodedBlocks`.
  *
- * @throws LockstepError where the file is not of the model's kind, lacks a column, or has a
- * cell that training had not.
+ * @throws LockstepError where the file is not of the model's kind
  */
 export async function readSamples(
-  { transforms, table }: ModelDescription,
+  { transforms }: Pick<ModelDescription, 'transforms'>,
   file: string,
-  warn: (message: string) => void,
 ): Promise<Float32Array | Uint8Array> {
   const path = resolve(file);
   const [first] = transforms.features;
@@ -32,9 +30,7 @@ export async function readSamples(
     const help = 'docs/api.md shows how; lockstep evaluate measures a text';
     throw new LockstepError({ category: 'usage', code: 'E_PREDICT_TEXT', message, help });
   }
-  if (first?.kind === 'array') return readArrays(path, first);
-  const { rows } = await loadFeatures({ path, transforms, format: table, warn });
-  return rows;
+  return readArrays(path, first as FittedArray);
 }
 
 async function readArrays(path: string, fitted: FittedArray): Promise<Float32Array | Uint8Array> {

@@ -11,6 +11,7 @@ import type { TrainedModel } from '../predict/trained-model.ts';
 import { formatBytes } from '../memory.ts';
 import { formatCount } from '../printable.ts';
 import { namesLoopback } from '../protocol/connection.ts';
+import { listenError } from '../protocol/listen-error.ts';
 import { isAuthorized } from '../protocol/token.ts';
 import { sizeOf } from '../shape.ts';
 
@@ -58,13 +59,7 @@ export async function startServer(options: ServeOptions): Promise<PredictionServ
   try {
     await once(server, 'listening');
   } catch (error) {
-    throw new LockstepError({
-      category: 'network',
-      code: 'E_LISTEN',
-      message: `cannot listen on ${host}:${port}: ${(error as Error).message}`,
-      help: 'choose another --port or --host',
-      cause: error,
-    });
+    throw listenError(error, host, port);
   }
   return { port: (server.address() as AddressInfo).port, close: () => closeServer(server) };
 }

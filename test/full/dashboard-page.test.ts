@@ -181,7 +181,11 @@ describe.skipIf(!HAS_BROWSER)('the dashboard in Chromium', () => {
     fs.writeFileSync(path.join(directory, 'plots', '"><img src=x onerror=alert(3)>.svg'), '');
     fs.writeFileSync(
       path.join(directory, 'summary.json'),
-      JSON.stringify({ train: { [HOSTILE]: 1 }, weightsSha256: HOSTILE }),
+      JSON.stringify({
+        train: { [HOSTILE]: 1 },
+        test: { topK: { k: 3, accuracy: 0.5 }, macro: { f1: 0.25 } },
+        weightsSha256: HOSTILE,
+      }),
     );
     const server = await DashboardServer.open({ host: '127.0.0.1', port: 0 }, { warn: () => undefined });
     onTestFinished(() => server.close());
@@ -206,6 +210,9 @@ describe.skipIf(!HAS_BROWSER)('the dashboard in Chromium', () => {
     expect(await page.locator('#workers tbody th').textContent()).toBe(HOSTILE);
     expect(await page.locator('#timeline title').textContent()).toBe(`${HOSTILE}: shards 0 to 7`);
     expect(await page.locator('#events li').count()).toBe(5);
+    // The time of an event may be no time either.
+    expect(await page.locator('#events time').allTextContents()).toEqual(Array(5).fill('–'));
+    expect(await page.locator('#summary tbody th').allTextContents()).toEqual([HOSTILE, 'top3', 'macro/f1']);
     expect(await page.locator('img').count()).toBe(0);
     expect(await page.locator('script').count()).toBe(1);
     const [needed, there] = await page.evaluate(() => [

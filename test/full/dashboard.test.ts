@@ -201,8 +201,8 @@ describe('the server of the dashboard', () => {
     const address = { host: '127.0.0.1', port: server.port };
     await expect(DashboardServer.open(address, listeners)).rejects.toMatchObject({
       code: 'E_PORT_IN_USE',
-      exitCode: 2,
-      message: `port ${server.port} on 127.0.0.1, for the dashboard, is in use`,
+      exitCode: 5,
+      message: `port ${server.port} on 127.0.0.1 for the dashboard is in use`,
     });
   });
 });
@@ -251,9 +251,9 @@ describe('a run with a dashboard', () => {
     const cwd = tableRun();
     const args = ['train', 'table.yaml', '--run-dir', 'run', '--dashboard', String(server.port)];
     const { exitCode, stderr } = await runCli(args, { cwd });
-    expect(exitCode).toBe(2);
+    expect(exitCode).toBe(5);
     expect(stderr).toContain(
-      `error[E_PORT_IN_USE]: port ${server.port} on 127.0.0.1, for the dashboard, is in use`,
+      `error[E_PORT_IN_USE]: port ${server.port} on 127.0.0.1 for the dashboard is in use`,
     );
     expect(fs.existsSync(path.join(cwd, 'run'))).toBe(false);
   });

@@ -3,7 +3,6 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import * as ort from 'onnxruntime-web';
 import { expect, inject, it } from 'vitest';
 import { ROOT } from '../helpers/cli.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
@@ -17,12 +16,26 @@ function asPattern(shown: string): RegExp {
   return new RegExp(`^${lines}$`);
 }
 
+/** Makes a folder of packages with what the user has installed: ours, and the one that the page names. */
+function linkPackages(folder: string): void {
+  const installed = path.join(inject('project'), 'node_modules');
+  fs.mkdirSync(folder);
+  for (const name of fs.readdirSync(installed)) {
+    fs.symlinkSync(path.join(installed, name), path.join(folder, name), 'dir');
+  }
+  fs.symlinkSync(
+    path.join(ROOT, 'node_modules/onnxruntime-web'),
+    path.join(folder, 'onnxruntime-web'),
+    'dir',
+  );
+}
+
 it(
-  'the commands of docs/tour.md print what the page says, to the last bit of a prediction',
+  'the commands of docs/tour.md print what the page says, to the last bit of a prediction, by ONNX Runtime too',
   { timeout: DEADLINE_MS },
   async () => {
     const cwd = temporaryDirectory();
-    fs.symlinkSync(path.join(inject('project'), 'node_modules'), path.join(cwd, 'node_modules'), 'dir');
+    linkPackages(path.join(cwd, 'node_modules'));
     const page = fs.readFileSync(path.join(ROOT, 'docs/tour.md'), 'utf8');
     const blocks = [...page.matchAll(/^```sh\n(.*?)^```\n\n```text\n(.*?)^```\n/gms)];
     expect(blocks).toHaveLength(page.match(/^```\w/gm)!.length / 2);
@@ -32,10 +45,5 @@ it(
       const { stdout } = await promisify(execFile)('sh', args, { cwd, env, timeout: DEADLINE_MS });
       expect(stdout, commands).toMatch(asPattern(shown));
     }
-    const { inputNames, outputNames } = await ort.InferenceSession.create(
-      fs.readFileSync(path.join(cwd, 'house.onnx')),
-    );
-    expect(inputNames).toHaveLength(16);
-    expect(outputNames).toEqual(['predictions']);
   },
 );

@@ -16,6 +16,8 @@ export interface FakeMlflow {
   numRequests: number;
   /** A status and an error code for all requests, or `hang`: take them and never answer. */
   trouble: { readonly status: number; readonly code: string } | 'hang' | undefined;
+  /** The end of a path of which the next request is answered with 503. */
+  failsOnce: string | undefined;
   close(): Promise<void>;
 }
 
@@ -67,6 +69,10 @@ export async function startFakeMlflow({ artifacts = 'mlflow-artifacts:/1' } = {}
       };
       try {
         if (trouble) throw new ApiError(trouble.status, trouble.code);
+        if (fake.failsOnce !== undefined && request.url?.endsWith(fake.failsOnce)) {
+          fake.failsOnce = undefined;
+          throw new ApiError(503, 'TEMPORARILY_UNAVAILABLE');
+        }
         send(200, answer(fake, request, Buffer.concat(chunks).toString(), artifacts));
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
@@ -84,6 +90,7 @@ export async function startFakeMlflow({ artifacts = 'mlflow-artifacts:/1' } = {}
     authorization: undefined,
     numRequests: 0,
     trouble: undefined,
+    failsOnce: undefined,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

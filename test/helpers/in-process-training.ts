@@ -8,7 +8,9 @@ import type {
   EpochRecord,
   TrainingCheckpointer,
   StepRecord,
+  StopRequest,
   TrainingResult,
+  TrainingRollback,
 } from '../../coordinator/training/train.ts';
 import { FIRST_PROGRESS } from '../../coordinator/training/training-progress.ts';
 import type { TrainingProgress } from '../../coordinator/training/training-progress.ts';
@@ -32,12 +34,28 @@ export interface Saved {
   readonly tensors: ReadonlyMap<string, NamedTensor>;
 }
 
+/** What happens to a training. */
+export interface Disturbance {
+  readonly stop?: StopRequest;
+  readonly onStep?: (record: StepRecord) => void;
+  readonly onEpoch?: (record: EpochRecord) => void;
+  /** Tells whether the training goes back, once, to the first saved state. */
+  readonly goesBack?: () => boolean;
+}
+
 const HERE = { workers: 0, threads: 1 };
 
 /** Trains the config `table.yaml` in the directory, from the beginning or from a saved state. */
 export async function trainInProcess(
   directory: string,
-  { from, isSaving = false }: { readonly from?: Saved; readonly isSaving?: boolean } = {},
+  {
+    from,
+    isSaving = false,
+    stop,
+    onStep,
+    onEpoch,
+    goesBack,
+  }: Disturbance & { readonly from?: Saved; readonly isSaving?: boolean } = {},
 ): Promise<Training> {
   const { config } = await loadConfig({ path: path.join(directory, 'table.yaml'), env: {} });
   const prepared = await prepareRun(config, () => undefined, { local: HERE });
@@ -47,13 +65,21 @@ export async function trainInProcess(
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];
   const observer = {
-    onStep: (step: StepRecord) => steps.push(step),
-    onEpoch: (epoch: EpochRecord) => epochs.push(epoch),
+    onStep: (step: StepRecord) => {
+      steps.push(step);
+      onStep?.(step);
+    },
+    onEpoch: (epoch: EpochRecord) => {
+      epochs.push(epoch);
+      onEpoch?.(epoch);
+    },
   };
   const saved: Saved[] = [];
   const checkpointer = isSaving ? saveInto(saved, state) : undefined;
   const signal = new AbortController().signal;
-  const result = await train({ ...prepared, state, compute, observer, checkpointer, signal }, from?.progress);
+  const rollback = goesBack && goBackOnce(goesBack, saved, state);
+  const run = { ...prepared, state, compute, observer, checkpointer, rollback, signal, stop };
+  const result = await train(run, from?.progress);
   return { result, steps, epochs, saved, weightsSha256: state.weightsSha256() };
 }
 
@@ -69,6 +95,25 @@ export async function chainAfter(directory: string, step: number): Promise<strin
   const { signal } = new AbortController();
   await trainUntil({ ...prepared, state, compute, observer, signal }, FIRST_PROGRESS, step);
   return chain;
+}
+
+function goBackOnce(
+  goesBack: () => boolean,
+  saved: readonly Saved[],
+  state: TrainingState,
+): TrainingRollback {
+  let isDone = false;
+  return {
+    get isNeeded() {
+      return !isDone && goesBack();
+    },
+    rollBack: () => {
+      isDone = true;
+      const [{ tensors, optimizerSteps, progress }] = saved as [Saved];
+      restoreSnapshot(state, tensors, { step: optimizerSteps, path: 'memory' });
+      return Promise.resolve(progress);
+    },
+  };
 }
 
 function saveInto(saved: Saved[], state: TrainingState): TrainingCheckpointer {

@@ -76,6 +76,33 @@ it.each([
   expect(stdout.trimEnd().split('\n')).toHaveLength(second.endsWith(',') ? 3 : 2);
 });
 
+it('a column whose name has a comma or a quote is kept by a name in quotes', async () => {
+  const table = '"id, old","a""b",width,height,shape\n7,8,10,5,box\n';
+  const kept = await predictText(table, '--keep', '"id, old","a""b",width');
+  expect(kept.stdout).toMatch(/^"id, old","a""b",width,area\n7,8,10,[\d.]+\n$/);
+  const open = await predictText(table, '--keep', '"id, old');
+  expect([open.exitCode, open.stderr]).toEqual([
+    2,
+    'error[E_PREDICT_KEEP]: --keep: cannot read "\\"id, old"\n' +
+      `  help: quote a name with a comma: --keep '"a,b",c'\n`,
+  ]);
+});
+
+it.skipIf(process.platform !== 'linux')(
+  'a stdin that cannot be read is the error, not the file of the predictions',
+  async () => {
+    // The first page of a process, here of the shell, is no memory: reading it is an error of the system.
+    const through = ['sh', '-c', 'exec 3< /proc/self/mem; "$0" "$@" <&3; exit $?'];
+    const command = ['predict', 'runs/areas', '-', '--output', 'unwritten.csv'];
+    expect(await runCli(command, { cwd, through })).toEqual({
+      exitCode: 3,
+      stdout: '',
+      stderr: 'error[E_DATA_UNREADABLE]: cannot read stdin: EIO: i/o error, read\n',
+    });
+    expect(fs.existsSync(path.join(cwd, 'unwritten.csv'))).toBe(false);
+  },
+);
+
 it('columns are kept as they are, and a predicted one gives way to a kept one of its name', async () => {
   const table = 'area,id,width,height,shape\n?,"a,""b""",10,5,box\n';
   const all = await predictText(table, '--keep', 'all');

@@ -169,3 +169,13 @@ it('a model of images takes the bytes of each as a list', async () => {
     message: 'row 0: expected a list of 128 whole numbers from 0 to 255',
   });
 });
+
+it('a port that is taken ends the command with the exit code of a network, as it does everywhere', async () => {
+  const { url } = await startServe('areas');
+  const { port } = new URL(url);
+  const { exitCode, stderr } = await runCli(['serve', 'runs/areas', '--port', port], { cwd });
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 5,
+    stderr: `error[E_PORT_IN_USE]: port ${port} on 127.0.0.1 is in use\n  help: port 0 picks a free one\n`,
+  });
+});

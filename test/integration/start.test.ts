@@ -20,6 +20,11 @@ const PRELOADED = asUrl(
 const LOADED = [
   'dist/bin/endings.js',
   'dist/bin/lockstep.js',
+  'dist/bin/syntax-bench.js',
+  'dist/bin/syntax-first.js',
+  'dist/bin/syntax-options.js',
+  'dist/bin/syntax-results.js',
+  'dist/bin/syntax-training.js',
   'dist/coordinator/output/results.js',
   'dist/kernels-strict.js',
   'dist/src/durable-write.js',

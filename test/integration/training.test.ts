@@ -1,5 +1,6 @@
 // The effect of schedules, averages and early stopping on a whole training, in this process.
 import { describe, expect, it } from 'vitest';
+import { StopRequest } from '../../coordinator/training/train.ts';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import { trainInProcess } from '../helpers/in-process-training.ts';
 import type { Training } from '../helpers/in-process-training.ts';
@@ -45,6 +46,30 @@ describe('a training', () => {
       expected.map((value) => value.toPrecision(9)),
     );
     expect(new Set(rates).size).toBeGreaterThan(2);
+  });
+
+  it.each([
+    ['within an epoch', { onStep: 20 }, 20],
+    ['by an epoch', { onEpoch: 13 }, 13],
+  ])('a training that is stopped %s and then goes back ends where it was stopped', async (_, at, last) => {
+    /** Stops the training at a step, and finds out by then that it has to go back, or never does. */
+    const stopped = (mayGoBack: boolean): Promise<Training> => {
+      const stop = new StopRequest();
+      const stopAt =
+        (name: 'onStep' | 'onEpoch') =>
+        ({ step }: { readonly step: number }): void => {
+          if (step === (at as Record<string, number>)[name]) stop.make(name);
+        };
+      const goesBack = (): boolean => mayGoBack && stop.by !== undefined;
+      const disturbance = { stop, goesBack, onStep: stopAt('onStep'), onEpoch: stopAt('onEpoch') };
+      return trainInProcess(tableRun({ epochs: 3 }), { ...disturbance, isSaving: true });
+    };
+    const [straight, back] = [await stopped(false), await stopped(true)];
+    const numbers = Array.from({ length: last }, (_, index) => index + 1);
+    expect(straight.steps.map(({ step }) => step)).toEqual(numbers);
+    expect(back.steps.map(({ step }) => step)).toEqual([...numbers, ...numbers.slice(1)]);
+    expect(back.weightsSha256).toBe(straight.weightsSha256);
+    expect(back.result).toMatchObject({ steps: last, stoppedBy: Object.keys(at)[0] });
   });
 
   it('early stopping ends a training with the best weights or, if told to, with the last', async () => {

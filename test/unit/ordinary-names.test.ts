@@ -6,8 +6,8 @@ import { evaluateRun } from '../../coordinator/commands/evaluate.ts';
 import { parseConfigText } from '../../src/config/config-text.ts';
 import { validateConfig } from '../../src/config/validate.ts';
 import { formatPredictions } from '../../src/predict/predictions.ts';
-import { readSamples } from '../../src/predict/sample-files.ts';
 import { loadModel } from '../../src/predict/load-model.ts';
+import { readEncodedBlocks } from '../../src/predict/table-blocks.ts';
 import { configOf, loadText, modelOf } from './src/data/fixtures.ts';
 import { saveRun } from '../helpers/saved-run.ts';
 
@@ -16,8 +16,12 @@ const NO_SPLIT = { split: { validation: 0, test: 0 }, shuffle: false } as const;
 
 async function predictionsOf(directory: string, file: string): Promise<string[]> {
   const model = await loadModel(directory, { warn: () => undefined });
-  const samples = await readSamples(model.description, file, () => undefined);
-  return [...formatPredictions(model.predictEach(samples), model.description)].join('').split('\n');
+  const lines: string[] = [];
+  const request = { input: file, description: model.description, keep: [], warn: () => undefined };
+  for await (const { samples } of readEncodedBlocks(request)) {
+    lines.push(...formatPredictions(model.predictEach(samples), model.description));
+  }
+  return lines.join('').split('\n');
 }
 
 describe('names of classes', () => {

@@ -187,16 +187,14 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The numbers of a split, those of groups such as `macro` included. */
+/** The numbers of a split by the names that curves have, those of groups such as `macro` included. */
 function numbersOf(split: unknown, prefix = ''): [string, number][] {
   if (!isRecord(split)) return [];
-  return Object.entries(split).flatMap(([name, value]): [string, number][] =>
-    typeof value === 'number'
-      ? [[`${prefix}${name}`, value]]
-      : prefix === ''
-        ? numbersOf(value, `${name}/`)
-        : [],
-  );
+  return Object.entries(split).flatMap(([name, value]): [string, number][] => {
+    if (typeof value === 'number') return [[`${prefix}${name}`, value]];
+    if (name === 'topK' && isRecord(value)) return [[`top${Number(value['k'])}`, Number(value['accuracy'])]];
+    return prefix === '' ? numbersOf(value, `${name}/`) : [];
+  });
 }
 
 function showSummary(summary: unknown): void {
@@ -259,7 +257,9 @@ function wordsOf(event: DashboardEvent): string {
 function showEvents(events: readonly DashboardEvent[], isAll: boolean): void {
   const list = byId('events');
   const items = events.map((event) => {
-    const time = create('time', '', new Date(event.time).toLocaleTimeString([], { hour12: false }));
+    const at = new Date(event.time);
+    const isKnown = !Number.isNaN(at.getTime());
+    const time = create('time', '', isKnown ? at.toLocaleTimeString([], { hour12: false }) : '–');
     time.dateTime = event.time;
     time.title = event.time;
     const name = create('span', '', EVENT_NAMES[event.type] ?? event.type);

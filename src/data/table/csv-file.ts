@@ -18,6 +18,7 @@ export interface CsvFile {
   readonly path: string;
   /** The bytes of a stream, which cannot be read again. */
   readonly stream?: ByteStream | undefined;
+  /** One character, or `spaces`. */
   readonly delimiter: string;
   /** Length of a first line such as `sep=;`, which is not a record. */
   readonly bytesToSkip?: number | undefined;
@@ -39,7 +40,7 @@ export interface TextPosition {
 
 /** The place where a field begins; undefined if the search gives up. */
 export async function locateField(file: CsvFile, field: FieldAddress): Promise<TextPosition | undefined> {
-  if (file.stream) return undefined;
+  if (file.stream || file.delimiter === SPACES) return undefined;
   const text = await readFromLine(file.path, field.line);
   const at = findField(text, field.index, file.delimiter);
   if (at === undefined) return undefined;
@@ -87,6 +88,42 @@ export async function readFromLine(path: string, line: number): Promise<string> 
     if (foundBytes >= MAX_SEARCH_BYTES) break;
   }
   return Buffer.concat(found).toString('utf8');
+}
+
+/** The delimiter that stands for any number of spaces and tabs. */
+export const SPACES = 'spaces';
+/** The character that takes their place: the unit separator of ASCII, which no text has. */
+export const MERGED_SPACES = '\u001f';
+
+const [SPACE, TAB, QUOTE] = [0x20, 0x09, 0x22] as const;
+const BYTE_ORDER_MARK = Buffer.from('efbbbf', 'hex');
+
+/** Replaces spaces and tabs between fields by one character, and drops those at both ends of a line. */
+export async function* mergeSpaces(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  let isFirst = true;
+  let isLineStart = true;
+  let isAfterSpace = false;
+  let isQuoted = false;
+  for await (const chunk of source) {
+    const merged = Buffer.allocUnsafe(chunk.length + 1);
+    let length = 0;
+    const hasMark = isFirst && BYTE_ORDER_MARK.equals(chunk.subarray(0, BYTE_ORDER_MARK.length));
+    for (const byte of hasMark ? chunk.subarray(BYTE_ORDER_MARK.length) : chunk) {
+      if (!isQuoted && (byte === SPACE || byte === TAB)) {
+        isAfterSpace = true;
+        continue;
+      }
+      const isBreak: boolean = !isQuoted && (byte === NEWLINE || byte === RETURN);
+      if (isAfterSpace && !isLineStart && !isBreak) merged[length++] = MERGED_SPACES.charCodeAt(0);
+      merged[length++] = byte;
+      // Two quotes for one change it twice; one in the middle of a field is refused.
+      if (byte === QUOTE) isQuoted = !isQuoted;
+      isLineStart = isBreak;
+      isAfterSpace = false;
+    }
+    isFirst = false;
+    if (length > 0) yield merged.subarray(0, length);
+  }
 }
 
 const MAX_SEQUENCE_BYTES = 4;

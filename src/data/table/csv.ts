@@ -2,7 +2,15 @@
 import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
 import { displayPath } from '../dataset/source-file.ts';
-import { findField, locateField, readUtf8, type CsvFile } from './csv-file.ts';
+import {
+  findField,
+  locateField,
+  MERGED_SPACES,
+  mergeSpaces,
+  readUtf8,
+  SPACES,
+  type CsvFile,
+} from './csv-file.ts';
 import type { TableFormat } from './format.ts';
 import {
   chooseDelimiter,
@@ -87,7 +95,7 @@ export async function readRecords(file: CsvFile, onRecord: TakeRecord, pause?: P
   const source = new RecordSource(file);
   const parser = parse({
     bom: true,
-    delimiter: file.delimiter,
+    delimiter: separatorOf(file),
     record_delimiter: ['\r\n', '\n', '\r'],
     from_line: file.bytesToSkip ? 2 : 1,
     trim: true,
@@ -136,8 +144,9 @@ class RecordSource {
 
   /** The parser asks for a chunk once it has taken all records of those before. */
   async *read(pause?: Pause): AsyncGenerator<Buffer, void, undefined> {
-    const { path, stream } = this.#file;
-    for await (const chunk of stream ?? readUtf8(path)) {
+    const { delimiter, path, stream } = this.#file;
+    const chunks = stream ?? readUtf8(path);
+    for await (const chunk of delimiter === SPACES ? mergeSpaces(chunks) : chunks) {
       this.#forget();
       this.#chunks.push(chunk);
       yield chunk;
@@ -158,7 +167,7 @@ class RecordSource {
     const field = (this.#fields[index] ?? '').replaceAll(`"`, `""`);
     if (!record.includes(`"${field}"`)) return false;
     const text = record.toString('utf8');
-    const at = findField(text, index, this.#file.delimiter);
+    const at = findField(text, index, separatorOf(this.#file));
     return at !== undefined && /^\s*"/.test(text.slice(at));
   };
 
@@ -178,6 +187,11 @@ class RecordSource {
     const bytes = first && end <= first.length ? first : Buffer.concat(this.#chunks);
     return bytes.subarray(start, end);
   }
+}
+
+/** The character between fields as the parser gets them. */
+function separatorOf({ delimiter }: CsvFile): string {
+  return delimiter === SPACES ? MERGED_SPACES : delimiter;
 }
 
 const NO_BREAKS = { lines: 0, countedTwice: 0 } as const;

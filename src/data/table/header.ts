@@ -1,14 +1,13 @@
 // The first record of a file: the character that delimits it, and the names of the columns.
 import { displayPath } from '../dataset/source-file.ts';
-import { readFromLine, readUtf8, type CsvFile } from './csv-file.ts';
+import { readFromLine, readUtf8, SPACES, type CsvFile } from './csv-file.ts';
 import type { TableFormat } from './format.ts';
 import { quoteName, shorten, type LockstepError, type SourceLocation, dataError } from '../../errors.ts';
-import { countOf, shellWord } from '../../printable.ts';
+import { countOf } from '../../printable.ts';
 
 const DELIMITERS = [';', '\t', '|', ',', ' '] as const;
 /** A first line such as `sep=;`, which Excel writes for itself. */
 const SEPARATOR_LINE = /^\uFEFF?"?sep=(?<delimiter>.)"?[ \t]*(?:\r\n|\r|\n)/i;
-const SPACES = ' ';
 const AS_TRAINED = 'write the file as the training data were';
 
 /**
@@ -40,8 +39,7 @@ export async function findWrongDelimiter(file: CsvFile, line: number): Promise<L
   const delimiter = guessDelimiter(first, file.delimiter);
   if (delimiter === undefined) return undefined;
   const location = { file: displayPath(file.path), line };
-  const shown = delimiter === SPACES ? 'spaces' : JSON.stringify(delimiter);
-  const message = `the first row is divided by ${shown}, not by ${JSON.stringify(file.delimiter)}`;
+  const message = `the first row is divided by ${inWords(delimiter)}, not by ${inWords(file.delimiter)}`;
   return dataError('E_DATA_DELIMITER', message, { location, help: helpFor(delimiter, file) });
 }
 
@@ -53,33 +51,32 @@ export async function findWrongDelimiter(file: CsvFile, line: number): Promise<L
  */
 export function refuseOneColumn(fields: readonly string[], file: CsvFile, line: number): void {
   const [only] = fields;
-  if (file.delimiter === SPACES && fields.includes('')) throw runsOfSpaces(file, line);
+  if (file.delimiter === ' ' && fields.includes('')) throw runsOfSpaces(file, line);
   const delimiter =
     fields.length === 1 && only !== undefined ? guessDelimiter(only, file.delimiter) : undefined;
   if (delimiter === undefined) return;
-  const shown = delimiter === SPACES ? 'spaces' : JSON.stringify(delimiter);
-  const message = `only 1 column found, and the first row contains ${shown}`;
+  const message = `only 1 column found, and the first row contains ${inWords(delimiter)}`;
   const location = { file: displayPath(file.path), line };
   throw dataError('E_DATA_DELIMITER', message, { location, help: helpFor(delimiter, file) });
 }
 
+function inWords(delimiter: string): string {
+  return delimiter === ' ' || delimiter === SPACES ? 'spaces' : JSON.stringify(delimiter);
+}
+
 /** Help for another delimiter. */
-function helpFor(delimiter: string, { path, isSaved }: CsvFile): string {
+function helpFor(delimiter: string, { isSaved }: CsvFile): string {
   if (isSaved) return AS_TRAINED;
-  const setting = `set data.delimiter: ${JSON.stringify(delimiter)}`;
-  return delimiter === SPACES ? `${setting} for single spaces; of more, ${makeCommas(path)}` : setting;
+  return delimiter === ' '
+    ? 'set data.delimiter: spaces'
+    : `set data.delimiter: ${JSON.stringify(delimiter)}`;
 }
 
 /** The error of empty fields between runs of spaces. */
 export function runsOfSpaces(file: CsvFile, line: number): LockstepError {
   const message = 'the columns are divided by several spaces; data.delimiter " " is a single one';
   const location = { file: displayPath(file.path), line };
-  const help = file.isSaved ? AS_TRAINED : `${makeCommas(file.path)}, and leave data.delimiter out`;
-  return dataError('E_DATA_DELIMITER', message, { location, help });
-}
-
-function makeCommas(path: string): string {
-  return `make commas: sed 's/^ *//; s/ *$//; s/  */,/g' ${shellWord(displayPath(path))} > columns.csv`;
+  return dataError('E_DATA_DELIMITER', message, { location, help: helpFor(' ', file) });
 }
 
 /** The character that divides a line, where `used` does not; quoted text is left out. */

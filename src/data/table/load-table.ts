@@ -1,5 +1,4 @@
-// Tables to packed rows: one or more CSV files, any mix of number and text columns. Also the features of
-// new rows, for a trained model.
+// Tables to packed rows: one or more CSV files, any mix of number and text columns.
 import type { TableRows, TableSource } from '../../config/data-sources.ts';
 import type { DataConfig } from '../../config/schema.ts';
 import {
@@ -24,15 +23,12 @@ import { encodeFeatures } from './encode-features.ts';
 import { fitFeatures } from './features.ts';
 import { findTableFiles } from './open-table.ts';
 import { fitTarget } from './fit-target.ts';
-import type { TableFormat } from './format.ts';
 import { layOutTargets, packTargets } from './pack-targets.ts';
 import {
   assignColumnRoles,
   planColumns,
-  planFeatures,
   planSavedColumns,
   savedRoles,
-  withoutDrops,
   type ColumnRoles,
 } from './plan-columns.ts';
 import { configError, dataError, quoteName } from '../../errors.ts';
@@ -165,37 +161,4 @@ function layOut(
   const help = 'set data.stream: true, use fewer rows, or leave wide columns out';
   refuseTooLarge(layout, fitted ? 'use fewer rows' : help);
   return layout;
-}
-
-/** The rows to encode, and the transforms to encode them by. */
-export interface FeaturesRequest {
-  readonly path: string;
-  readonly transforms: Pick<FittedTransforms, 'features'>;
-  readonly format: Omit<TableFormat, 'isSaved'> & Pick<DataConfig, 'missing'>;
-  readonly warn: (message: string) => void;
-}
-
-/** Encoded rows [numRows, featureWidth]. */
-export interface EncodedFeatures {
-  readonly rows: Float32Array;
-  readonly numRows: number;
-  readonly featureWidth: number;
-}
-
-/**
- * Reads a table of new rows and encodes its features as the training rows were; columns that are no
- * features are ignored.
- *
- * @throws LockstepError if a feature column is absent or holds what the transforms do not cover.
- */
-export async function loadFeatures(request: FeaturesRequest): Promise<EncodedFeatures> {
-  const { features } = request.transforms;
-  const plan = (header: readonly string[]) =>
-    planFeatures(header, request.transforms, withoutDrops(request.format.missing));
-  const format = { ...request.format, isSaved: true };
-  const table = await readTable({ ...request, files: [request.path], format, plan });
-  const featureWidth = widthOf(features);
-  const rows = new Float32Array(table.numRows * featureWidth);
-  encodeFeatures(table, features, { rows, warn: request.warn });
-  return { rows, numRows: table.numRows, featureWidth };
 }

@@ -48,7 +48,7 @@ const config: fc.Arbitrary<ConfigInput> = fc
   .record({
     names: columns,
     paths: fc.record({ train: text, validation: text }),
-    delimiter: fc.constantFrom(';', '|', ',', '\t', '#', ':', '"', "'"),
+    delimiter: fc.constantFrom(';', '|', ',', '\t', '#', ':', '"', "'", 'spaces'),
     missing: fc.constantFrom('error', 'mean', 'drop-row'),
     layers: fc.array(layer, { maxLength: 4 }),
     optimizer: fc.record({ learningRate: positive, epsilon: positive, beta1: belowOne, beta2: belowOne }),

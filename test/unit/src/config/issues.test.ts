@@ -56,7 +56,7 @@ describe('a field of a config', () => {
     ],
     [
       { data: '{ file: x, target: y, delimiter: "||" }' },
-      'data.delimiter: expected single character, got "||"',
+      'data.delimiter: expected "spaces" or single character, got "||"',
       '2:40',
     ],
     [

@@ -5,6 +5,9 @@ import { takeArrays, type TrainConfig, type TrainData } from '../../../../api/tr
 import type { Config, ConfigInput } from '../../../../src/config/schema.ts';
 import { validateConfig } from '../../../../src/config/validate.ts';
 import { loadData, type LoadedData } from '../../../../src/data/load.ts';
+import { widthOf, type FittedTransforms } from '../../../../src/data/dataset/transforms.ts';
+import type { ModelDescription } from '../../../../src/predict/model-files.ts';
+import { readEncodedBlocks } from '../../../../src/predict/table-blocks.ts';
 import { sizeOf } from '../../../../src/shape.ts';
 import { formatError, LockstepError } from '../../../../src/errors.ts';
 import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
@@ -102,3 +105,34 @@ export async function loadSamples(
 
 /** The loss and the model for samples of three classes. */
 export const CLASSES: Partial<ConfigInput> = { loss: 'crossEntropy', model: modelOf(3) };
+
+/** Encoded rows [numRows, featureWidth]. */
+export interface EncodedTable {
+  readonly rows: number[];
+  readonly numRows: number;
+  readonly featureWidth: number;
+}
+
+/** Encodes a table of new rows as `lockstep predict` does. */
+export async function encodeTable({
+  path,
+  transforms,
+  format,
+  warn = () => undefined,
+}: {
+  readonly path: string;
+  readonly transforms: Pick<FittedTransforms, 'features'>;
+  readonly format: ModelDescription['table'];
+  readonly warn?: (message: string) => void;
+}): Promise<EncodedTable> {
+  const description = {
+    transforms: { target: { kind: 'values' as const, columns: [] }, ...transforms },
+    table: format,
+  };
+  const rows: number[] = [];
+  for await (const { samples } of readEncodedBlocks({ input: path, description, keep: [], warn })) {
+    rows.push(...samples);
+  }
+  const featureWidth = widthOf(transforms.features);
+  return { rows, numRows: rows.length / featureWidth, featureWidth };
+}

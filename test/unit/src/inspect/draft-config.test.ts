@@ -9,10 +9,12 @@ import { validateConfig } from '../../../../src/config/validate.ts';
 import { chooseColumns } from '../../../../src/inspect/choose-columns.ts';
 import { encodeNpz } from '../../../../src/data/array/npy-file.ts';
 import { draftConfig } from '../../../../src/inspect/draft-config.ts';
-import type { DraftConfig, DraftOptions } from '../../../../src/inspect/draft-config.ts';
+import type { DraftOptions } from '../../../../src/inspect/draft-choices.ts';
+import type { DraftConfig } from '../../../../src/inspect/draft-config.ts';
 import { findData } from '../../../../src/inspect/find-data.ts';
 import { guessTargets } from '../../../../src/inspect/guess-target.ts';
 import { scanTable } from '../../../../src/inspect/scan-table.ts';
+import { ROOT } from '../../../helpers/cli.ts';
 import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
 
 const ROWS = 60;
@@ -55,6 +57,24 @@ describe('what columns become', () => {
       none: 'has no values',
       y: 'the target',
     });
+  });
+
+  it('whole numbers above 2^53 are texts, as which they differ, and larger quantities are numbers', async () => {
+    const long = (row: number): string => String(9_007_199_254_740_993n * 1000n + BigInt(row));
+    const file = writeTable('user,group,mass,y', (row) => [
+      ...[long(row), long(row % 7), `${row}e23`, mixed(row)],
+    ]);
+    expect(await usesOf(file, 'y')).toEqual({
+      user: '60 texts in 60 rows: names, or identifiers',
+      group: 'one of 7',
+      mass: 'a number',
+      y: 'the target',
+    });
+    const [user, group] = chooseColumns(await scanTable(file), 'y');
+    const note = 'whole numbers above 2^53, which are no exact numbers: they are read as texts';
+    expect([user?.warnings, group?.warnings]).toEqual([[note], [note]]);
+    const { config } = await draft(file, { target: 'y' });
+    expect(config.data).toMatchObject({ drop: ['user'], columns: { group: { kind: 'categorical' } } });
   });
 
   it('a column that repeats another in other words is left out', async () => {
@@ -113,6 +133,41 @@ describe('how a table is read', () => {
     expect(settings.header).toBe(false);
     expect(numRows).toBe(ROWS);
     expect(columns.map(({ name }) => name)).toEqual(['c1', 'c2', 'c3']);
+  });
+
+  it('columns between spaces are found out, with a tab before the names and no header', async () => {
+    const name = (row: number): string => `"${town(row)} ${row % 2 === 0 ? 'north' : 'south'}"`;
+    const cars = writeTable('', (row) => [
+      `${(mixed(row) + 0.5).toFixed(1)}   ${row % 3}      ${row % 10 === 7 ? '?' : mixed(row + 1)}  1\t${name(row)}`,
+    ]);
+    const scanned = await scanTable(cars);
+    expect(scanned.settings).toMatchObject({ delimiter: 'spaces', header: false });
+    expect(scanned.columns.map(({ kind }) => kind)).toEqual(['number', 'number', 'number', 'number', 'text']);
+    // The first row has a value twice, which no header would.
+    const numbers = writeTable('', (row) => [`  ${row % 4}  ${row % 4}   ${mixed(row)} `]);
+    expect((await scanTable(numbers)).settings).toMatchObject({ delimiter: 'spaces', header: false });
+    const { config } = await draft(numbers, { target: 'c3' });
+    expect(config.data).toMatchObject({ delimiter: 'spaces', header: false });
+  });
+
+  it('a text with names of two words beside tabs, and one of sentences, are not divided by spaces', async () => {
+    const people = writeTable('name\tage\ty', (row) => [`Ann ${town(row)}`, 20 + row, mixed(row)], '\t');
+    expect((await scanTable(people)).settings.delimiter).toBe('\t');
+    const directory = temporaryDirectory();
+    const write = (name: string, line: string): string => {
+      const file = path.join(directory, name);
+      fs.writeFileSync(file, `${line}\n`.repeat(ROWS));
+      return file;
+    };
+    expect((await findData(write('words.txt', 'three  small words'))).kind).toBe('text');
+    expect((await findData(write('numbers.txt', '  1  2.5  7'))).kind).toBe('table');
+    expect((await findData(write('words.txt', 'a  b  c'), { delimiter: 'spaces' })).kind).toBe('table');
+    const semicolons = await findData(write('a.csv', '1;2,5;3'), { delimiter: ',' });
+    expect(semicolons).toMatchObject({ scanned: { settings: { delimiter: ',' } } });
+    const images = path.join(ROOT, 'examples/fashion/test-images-idx3-ubyte.gz');
+    await expect(findData(images, { delimiter: ',' })).rejects.toThrow(
+      /^--delimiter is for tables; .*idx3-ubyte\.gz holds images$/,
+    );
   });
 
   it('texts among numbers that stand for no value become tokens', async () => {

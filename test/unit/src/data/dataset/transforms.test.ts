@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
 import { inverseTarget, type FittedTransforms } from '../../../../../src/data/dataset/transforms.ts';
-import { loadFeatures } from '../../../../../src/data/table/load-table.ts';
 import {
   configOf,
   directoryOf,
+  encodeTable,
   errorOf,
   featuresOf,
   load,
@@ -92,7 +92,7 @@ describe('saved transforms', () => {
     const warnings: string[] = [];
     const warn = (message: string) => warnings.push(message);
     const format = { ...FORMAT, missing };
-    const encoded = loadFeatures({ path: join(directory, 'new.csv'), transforms, format, warn });
+    const encoded = encodeTable({ path: join(directory, 'new.csv'), transforms, format, warn });
     return { loaded, warnings, directory, encoded };
   }
 

@@ -2,11 +2,11 @@
 // that are worth a warning.
 import { describe, expect, test } from 'vitest';
 import { targetView } from '../../../../../src/data/dataset/packed-dataset.ts';
-import { loadFeatures } from '../../../../../src/data/table/load-table.ts';
 import {
   CLASSES,
   configOf,
   directoryOf,
+  encodeTable,
   errorOf,
   featuresOf,
   load,
@@ -413,7 +413,7 @@ describe('labels', () => {
 test('a trained model reads new tables by its own rules', async () => {
   const directory = await directoryOf({ 'new.csv': 'a;c\n"1.100,5";"NA"\nnone;NA\n' });
   const warnings: string[] = [];
-  const { rows } = await loadFeatures({
+  const { rows } = await encodeTable({
     path: join(directory, 'new.csv'),
     transforms: {
       features: [

@@ -3,8 +3,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../../../src/config/schema.ts';
-import { loadFeatures } from '../../../../../src/data/table/load-table.ts';
-import { directoryOf, errorOf, featuresOf, loadText } from '../fixtures.ts';
+import { directoryOf, encodeTable, errorOf, featuresOf, loadText } from '../fixtures.ts';
 
 const RAW = { standardize: false } as const;
 
@@ -100,7 +99,7 @@ describe('dates', () => {
     });
     const directory = await directoryOf({ 'new.csv': 'x\n2.2.2024\n' });
     const format = { decimal: '.', header: true, missing: 'error' } as const;
-    const { rows } = await loadFeatures({
+    const { rows } = await encodeTable({
       path: join(directory, 'new.csv'),
       transforms,
       format,
@@ -150,7 +149,7 @@ describe('texts at the time of prediction', () => {
       const directory = await directoryOf({ 'new.csv': text });
       const format = { decimal: '.', header: true, missing: 'error' } as const;
       const request = { path: join(directory, 'new.csv'), transforms, format, warn: () => undefined };
-      return [...(await loadFeatures(request)).rows];
+      return [...(await encodeTable(request)).rows];
     };
     expect(await encodeNew('x\n1\n0\nYES\n')).toEqual([1, 0, 1]);
     expect(await errorOf(encodeNew('x\nyes\nmaybe\n'))).toMatch(
@@ -237,7 +236,7 @@ describe('embedded columns', () => {
     const { transforms } = await loadColumn(['a', 'b', 'a', 'b'], embedded());
     const directory = await directoryOf({ 'new.csv': 'x\nb\nz\na\n' });
     const warnings: string[] = [];
-    const { rows } = await loadFeatures({
+    const { rows } = await encodeTable({
       path: join(directory, 'new.csv'),
       transforms,
       format: { decimal: '.', header: true, missing: 'mean' },
