@@ -31,11 +31,20 @@ export async function syncRun(directory: string, log: Logger, signal: AbortSigna
   const trackers = await remoteRuns(config, directory, { info });
   if (trackers.length === 0) throw noService(directory);
   const lock = await lockRunDirectory(directory);
+  const failures: Error[] = [];
   try {
-    for (const tracker of trackers) await sendTo(tracker, run, log, signal);
+    for (const tracker of trackers) {
+      signal.throwIfAborted();
+      // One that is away does not keep the run from the others.
+      await sendTo(tracker, run, log, signal).catch((error: unknown) => failures.push(error as Error));
+    }
   } finally {
     lock.release();
   }
+  signal.throwIfAborted();
+  const [first, ...others] = failures;
+  for (const { message } of others) log.error(message);
+  if (first) throw first;
 }
 
 async function sendTo(
@@ -57,7 +66,6 @@ async function sendTo(
   signal.addEventListener('abort', abandon);
   await logger.finish(fs.existsSync(run.summaryPath) ? resultOf(run.summaryPath) : undefined);
   signal.removeEventListener('abort', abandon);
-  signal.throwIfAborted();
   if (!logger.isComplete) throw notTaken(failures.at(-1) ?? name);
 }
 
@@ -72,7 +80,8 @@ function opened(name: string, openRun: RemoteTracker['openRun']): ReturnType<Rem
 
 function resultOf(summaryPath: string): RunResult {
   const summary = readSummary(summaryPath);
-  if (typeof summary?.wallSeconds === 'number') return summary as RunResult;
+  const isResult = typeof summary?.wallSeconds === 'number' && typeof summary.best === 'object';
+  if (isResult) return summary as RunResult;
   throw new LockstepError({
     category: 'failure',
     code: 'E_SUMMARY',

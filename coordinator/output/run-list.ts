@@ -121,6 +121,7 @@ interface ReadSummary {
   readonly test?: SplitMetrics;
   readonly weightsSha256?: unknown;
   readonly wallSeconds?: unknown;
+  readonly best?: unknown;
 }
 
 /** The summary, with the numbers that JSON has as texts; undefined if it is damaged. */

@@ -103,7 +103,7 @@ it('a training that reaches both services records everything itself, plots as im
   expect(mlflow.runs.get('run1')?.metrics.filter(({ key }) => key === 'epoch')).toHaveLength(records.length);
 });
 
-it('a service that is away is the error of the command, and Ctrl-C ends its wait for one that hangs', async () => {
+it('a service that is away is the error of the command, though others get the run, and Ctrl-C ends its wait for one that hangs', async () => {
   const { cwd } = await trainOffline(1);
   const run = (mlflow: string): Promise<CliResult> => runCli(SYNC, { cwd, env: services(mlflow, NOBODY) });
   const away = await run(NOBODY);
@@ -111,6 +111,11 @@ it('a service that is away is the error of the command, and Ctrl-C ends its wait
   expect(away.stderr).toMatch(
     /error\[E_TRACKER\]: MLflow: fetch failed: .*; nothing more is sent.*\n +help: the same command goes on from there/,
   );
+  const wandb = await startFakeWandb();
+  onTestFinished(() => wandb.close());
+  const other = await runCli(SYNC, { cwd, env: services(NOBODY, wandb.url) });
+  expect(other.exitCode).toBe(5);
+  expect(wandb.exitCode).toBe(0);
   const hanging = await startFakeMlflow();
   onTestFinished(() => hanging.close());
   hanging.trouble = 'hang';
