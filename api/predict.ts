@@ -1,5 +1,8 @@
-// The package `lockstep/predict`: a trained model in a web page, or wherever else there is no Node.js. The
-// build makes this and all that it imports one file; docs/using-a-model.md shows how to use it.
+/**
+ * A trained model in a web page, or wherever else there is no Node.js. The build makes this and all that it
+ * imports one file; docs/using-a-model.md shows how to use it.
+ * @module lockstep/predict
+ */
 import './no-eval.ts';
 import { z } from 'zod';
 import { checkOptions, functionOption } from '../src/config/options.ts';
@@ -20,14 +23,21 @@ import { MAX_SAFETENSORS_BYTES } from '../src/safetensors.ts';
 export { LockstepError } from '../src/errors.ts';
 export type { TrainedModel } from '../src/predict/trained-model.ts';
 export type { Cell, Pixels, PredictInput, Row } from '../src/predict/samples.ts';
-export type { ClassPrediction, Prediction, ValuesPrediction } from '../src/predict/predictions.ts';
+export type {
+  ClassPrediction,
+  PositionsPrediction,
+  Prediction,
+  ValuesPrediction,
+} from '../src/predict/predictions.ts';
 
 /** SHA-256 of the builds of the kernels that this file goes with; the build puts them in. */
 declare const KERNELS_SHA256: Readonly<Record<Numerics, string>>;
 
 /** The files of a model. A file that `lockstep export --format safetensors` has written needs no other. */
 export interface ModelFiles {
+  /** The weights. */
   readonly 'model.safetensors': Uint8Array;
+  /** The description of the model, unless the weights have it with them. */
   readonly 'config.json'?: Uint8Array | undefined;
 }
 

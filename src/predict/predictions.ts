@@ -33,7 +33,9 @@ export interface ClassPrediction {
 
 /** The predictions for the positions of a sample, in their order. */
 export interface PositionsPrediction {
+  /** Tells them from the prediction for a whole sample. */
   readonly kind: 'positions';
+  /** One for each position. */
   readonly positions: readonly (ValuesPrediction | ClassPrediction)[];
 }
 

@@ -102,8 +102,11 @@ function problemError([first]: readonly CellProblem[]): Error {
 
 /** An image as a canvas has it, `ImageData`: red, green, blue and alpha, pixel by pixel. */
 export interface Pixels {
+  /** Four bytes for each pixel, row by row. */
   readonly data: Uint8Array | Uint8ClampedArray;
+  /** Pixels of a row. */
   readonly width: number;
+  /** Rows of pixels. */
   readonly height: number;
 }
 

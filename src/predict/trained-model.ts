@@ -64,6 +64,8 @@ export class TrainedModel {
   /**
    * Makes a saved model ready in an instance of the kernels; `warn` is called with warnings about texts
    * that training never saw.
+   *
+   * @internal
    */
   static async create(
     saved: SavedModel,

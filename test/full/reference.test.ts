@@ -23,7 +23,12 @@ it(
     // Fails on an export, a field or a parameter of a type without a description, and on broken links.
     await promisify(execFile)(process.execPath, [program, '--out', folder], { cwd: ROOT });
     const pages = pagesIn(folder);
-    expect(Object.keys(pages)).toEqual(['README.md', 'lockstep.md', 'lockstep/engine.md']);
+    expect(Object.keys(pages)).toEqual([
+      'README.md',
+      'lockstep.md',
+      'lockstep/engine.md',
+      'lockstep/predict.md',
+    ]);
     expect(pagesIn(path.join(ROOT, 'docs/reference'))).toEqual(pages);
   },
 );
