@@ -1,8 +1,7 @@
 // The syntax of the commands that train.
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { MAX_FOLDS, MAX_TRIALS, MAX_WORKERS } from '../src/limits.ts';
-import { MAX_WORKER_NAME_LENGTH } from '../src/protocol/limits.ts';
+import { MAX_FOLDS, MAX_TRIALS, MAX_WORKER_NAME_LENGTH, MAX_WORKERS } from '../src/limits.ts';
 import type { CoordinatorArguments, TrainArguments } from './run-commands.ts';
 import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';

@@ -6,7 +6,7 @@ import { createRuntime, parseAddress } from './runtime.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { MAX_WORKER_NAME_LENGTH } from '../src/protocol/limits.ts';
+import { MAX_WORKER_NAME_LENGTH } from '../src/limits.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { readTls, tlsFilesOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';

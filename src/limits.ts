@@ -33,3 +33,6 @@ export const MAX_FOLDS = 100;
 
 /** Trials of a search; more would take longer than anybody waits. */
 export const MAX_TRIALS = 10_000;
+
+/** UTF-16 units of the name that a user gives a worker. */
+export const MAX_WORKER_NAME_LENGTH = 64;

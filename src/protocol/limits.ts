@@ -42,9 +42,6 @@ export const MAX_UNREAD_BYTES = 64 * 2 ** 20;
 /** UTF-16 units of what a worker says went wrong, and of why it is refused: senders cut it. */
 export const MAX_REASON_LENGTH = 1000;
 
-/** UTF-16 units of the name that a user gives a worker. */
-export const MAX_WORKER_NAME_LENGTH = 64;
-
 /** UTF-16 units of a host's name. */
 export const MAX_HOST_LENGTH = 255;
 

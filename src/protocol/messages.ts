@@ -29,6 +29,7 @@ import {
   MAX_SAMPLE_DIMENSIONS,
   MAX_SHARDS,
   MAX_THREADS,
+  MAX_WORKER_NAME_LENGTH,
 } from '../limits.ts';
 import { columnEmbeddingsSchema } from '../layers/column-embeddings.ts';
 import { layerSchema } from '../layers/registry.ts';
@@ -49,14 +50,7 @@ import {
   text,
 } from './fields.ts';
 import type { Field, FieldsOf } from './fields.ts';
-import {
-  MAX_BODY_BYTES,
-  MAX_HOST_LENGTH,
-  MAX_MEMBERS,
-  MAX_REASON_LENGTH,
-  MAX_URL_LENGTH,
-  MAX_WORKER_NAME_LENGTH,
-} from './limits.ts';
+import { MAX_BODY_BYTES, MAX_HOST_LENGTH, MAX_MEMBERS, MAX_REASON_LENGTH, MAX_URL_LENGTH } from './limits.ts';
 import type { Extent } from './shared-file.ts';
 
 /**

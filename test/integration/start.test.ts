@@ -21,6 +21,7 @@ const LOADED = [
   'dist/bin/endings.js',
   'dist/bin/lockstep.js',
   'dist/bin/syntax-bench.js',
+  'dist/bin/syntax-cluster.js',
   'dist/bin/syntax-first.js',
   'dist/bin/syntax-options.js',
   'dist/bin/syntax-results.js',
