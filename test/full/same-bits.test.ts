@@ -8,7 +8,8 @@ import { EVERY_LAYER_SETTINGS, FASHION_CONFIG } from '../helpers/every-layer.ts'
 import { readSummary } from '../helpers/run-records.ts';
 import { expectSameBits, FEW_PLOTS, runDirectory } from '../helpers/same-bits.ts';
 import type { Workforce } from '../helpers/same-bits.ts';
-import { tableRun } from '../helpers/table-run.ts';
+import { tableRun, tableText } from '../helpers/table-run.ts';
+import { taggedRun } from '../helpers/tagged-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 
 describe('weights, losses and metrics for any workforce', () => {
@@ -168,4 +169,45 @@ it('a run with model.init starts from the saved model with any workforce', async
   expect(start).toBe(saved);
   expect(alone).not.toBe(start);
   expect(together).toBe(alone);
+
+  it('rows that are streamed from a file give the bits of a dataset in memory', async () => {
+    const layers = [
+      { kind: 'dense' as const, units: 32, activation: 'relu' as const },
+      { kind: 'dropout' as const, rate: 0.2 },
+      { kind: 'batchNorm' as const },
+      { kind: 'dense' as const, units: 1 },
+    ];
+    const directory = (): string =>
+      tableRun({ data: { ...FEW_PLOTS, weights: 'x7' }, model: { layers }, audit: 0.2 });
+    const inMemory = await expectSameBits('table.yaml', [], directory(), []);
+    const workforces: Workforce[] = [
+      'workers 0 --threads 3',
+      'workers 3',
+      'workers 5 --topology tree --fan-in 2',
+    ];
+    const streamed = await expectSameBits('table.yaml', ['data.stream=true'], directory(), workforces);
+    expect(streamed).toEqual(inMemory);
+  });
+
+  it('embedded columns of a table give the same bits, in memory and streamed', async () => {
+    const [names = '', ...rows] = tableText().trimEnd().split('\n');
+    const lines = rows.map((line, row) => `town ${(row * row) % 37},${row % 5},${line}`);
+    const table = `${[`town,zone,${names}`, ...lines].join('\n')}\n`;
+    const columns = { town: { kind: 'embedding', units: 5 }, zone: { kind: 'embedding', units: 2 } } as const;
+    const directory = (): string => tableRun({ data: { ...FEW_PLOTS, columns }, shards: 5 }, table);
+    const workforces: Workforce[] = ['workers 0 --threads 3', 'workers 3 --topology tree --fan-in 2'];
+    const inMemory = await expectSameBits('table.yaml', [], directory(), workforces);
+    const streamed = await expectSameBits('table.yaml', ['data.stream=true'], directory(), ['workers 2']);
+    expect(streamed).toEqual(inMemory);
+  });
+
+  it('labels at positions, some of them padding, give the same bits and metrics', async () => {
+    const cwd = taggedRun();
+    const workforces: Workforce[] = ['workers 0 --threads 3', 'workers 3 --topology tree --fan-in 2'];
+    const { metrics } = await expectSameBits('tags.yaml', [], cwd, workforces);
+    expect(metrics.at(-1)).toMatchObject({
+      'val/accuracy': expect.any(Number) as number,
+      'val/macro/f1': expect.any(Number) as number,
+    });
+  });
 });
