@@ -34,6 +34,8 @@ export interface WorkerOptions {
   readonly signal: AbortSignal;
 }
 
+/** Attempts of which each is logged; after them, only every one of so many. */
+const MAX_TOLD_ATTEMPTS = 20;
 /** Sessions in a row that failed before computing anything, after which a worker gives up. */
 const MAX_FAILURES = 3;
 /**
@@ -114,8 +116,9 @@ async function connectOrWait(
       return undefined;
     }
     if (!route.isSentOn && !isWorthRetrying(error, hasConnected)) throw error;
-    // An aggregator that is not ready is no news.
-    const level = route.isSentOn ? 'debug' : 'warn';
+    // An aggregator that is not ready is no news, nor is a coordinator that is still away.
+    const isNews = !route.isSentOn && (attempt < MAX_TOLD_ATTEMPTS || attempt % MAX_TOLD_ATTEMPTS === 0);
+    const level = isNews ? 'warn' : 'debug';
     const delayMs = retryDelayMs(route.isSentOn ? 1 : attempt, Math.random);
     const hint = attempt === 0 ? ` (${help})` : '';
     log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
