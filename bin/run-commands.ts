@@ -20,6 +20,7 @@ import type { Logger } from '../src/log.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { readToken } from '../src/protocol/token.ts';
+import { WorkerTokens } from '../src/protocol/worker-tokens.ts';
 import { serverTlsOf, type TlsFlags } from '../src/protocol/tls.ts';
 
 interface RunArguments extends TopologyFlags {
@@ -54,6 +55,7 @@ export interface TrainArguments extends RunArguments {
 export interface CoordinatorArguments extends RunArguments, TlsFlags {
   readonly listen: string;
   readonly publicUrl?: string;
+  readonly workerTokens?: string;
   readonly minWorkers: number;
   readonly waitForWorkers: number;
 }
@@ -75,8 +77,10 @@ export async function coordinate(config: string, args: CoordinatorArguments): Pr
     const token = tokenOf(args, log);
     const { minWorkers, publicUrl, waitForWorkers } = args;
     const tls = serverTlsOf(args);
+    const workerTokens =
+      args.workerTokens === undefined ? undefined : new WorkerTokens(args.workerTokens, log);
     const waitForWorkersMs = waitForWorkers * 1000;
-    const about = { host, port, token, tls, publicUrl, minWorkers, waitForWorkersMs };
+    const about = { host, port, token, workerTokens, tls, publicUrl, minWorkers, waitForWorkersMs };
     return { kind: 'network', ...about, ...topologyOf(args) };
   });
 }

@@ -82,6 +82,11 @@ export function addTrainingCommands(program: Command): void {
     )
     .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
     .option(
+      '--worker-tokens <file>',
+      'file with the name and the token of each worker, one a line; read again when it changes',
+      filePath,
+    )
+    .option(
       '--public-url <url>',
       'URL that workers are told, where they reach the port through a proxy',
       coordinatorUrl,

@@ -14,6 +14,7 @@ import type { SharedFile } from '../src/protocol/shared-file.ts';
 import { ANY_HOST, hostAndPort, urlOf } from '../src/protocol/connection.ts';
 import { generateToken } from '../src/protocol/token.ts';
 import type { TlsFiles } from '../src/protocol/tls.ts';
+import type { WorkerTokens } from '../src/protocol/worker-tokens.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { ClusterCompute } from './cluster/cluster-compute.ts';
 import type { Compute } from './training/compute.ts';
@@ -46,6 +47,7 @@ export type Workforce =
       readonly host: string;
       readonly port: number;
       readonly token: string | undefined;
+      readonly workerTokens?: WorkerTokens | undefined;
       readonly tls?: TlsFiles | undefined;
       /** The URL that workers use where a proxy stands before the port. */
       readonly publicUrl?: string | undefined;
@@ -307,12 +309,12 @@ async function sessionContext(
 
 /** Advice for a user who lacks workers. */
 function hintOf(workforce: Extract<Workforce, { kind: 'network' }>, port: number): string {
-  const { fanIn, host, publicUrl, tls, token } = workforce;
+  const { fanIn, host, publicUrl, tls, token, workerTokens } = workforce;
   const name = ANY_HOST.includes(host) ? 'THIS_MACHINE' : host;
   const words = [
     'start workers with: lockstep worker',
     publicUrl ?? urlOf({ host: name, port, isSecure: tls !== undefined }),
-    token !== undefined && '--token-file FILE',
+    (token !== undefined || workerTokens) && '--token-file FILE',
     tls && '--tls-ca FILE',
     (tls?.ca !== undefined || (tls && fanIn !== undefined)) && '--tls-cert FILE --tls-key FILE',
     fanIn !== undefined && '--listen HOST:PORT',

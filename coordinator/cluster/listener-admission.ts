@@ -7,6 +7,7 @@ import { LockstepError } from '../../src/errors.ts';
 import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
 import { isAuthorized } from '../../src/protocol/token.ts';
+import type { WorkerTokens } from '../../src/protocol/worker-tokens.ts';
 import { problemOfClient } from '../../src/protocol/tls.ts';
 
 /** The reason for turning a request away: an HTTP status and one line of text. */
@@ -18,6 +19,7 @@ export interface Refusal {
 /** The proofs that a port asks for. */
 interface Proofs {
   readonly token: string | undefined;
+  readonly workerTokens: WorkerTokens | undefined;
   readonly requiresCertificate: boolean;
 }
 
@@ -35,24 +37,25 @@ export function refusalOf(request: IncomingMessage, proofs: Proofs): Refusal | u
 /** Returns why the request may not learn about the run, or undefined if it may. */
 export function refusalOfReader(request: IncomingMessage, proofs: Proofs): Refusal | undefined {
   // A page in a browser can give a name of its own the address of this machine, and needs no `Origin` then.
-  if (proofs.token === undefined && !namesLoopback(request.headers.host))
+  const isOpen = proofs.token === undefined && !proofs.workerTokens;
+  if (isOpen && !namesLoopback(request.headers.host))
     return { status: 403, message: 'without a token only this machine is answered, by its own name' };
   return refusalOfStranger(request, proofs);
 }
 
 function refusalOfStranger(
   request: IncomingMessage,
-  { token, requiresCertificate }: Proofs,
+  { token, workerTokens, requiresCertificate }: Proofs,
 ): Refusal | undefined {
   const { origin, authorization } = request.headers;
   // Only browsers send one, and any page in a browser on this machine could reach a loopback port.
   if (origin !== undefined) return { status: 403, message: 'browsers cannot be workers' };
   const problem = requiresCertificate ? problemOfClient(request.socket) : undefined;
   if (problem !== undefined) return { status: 403, message: problem };
-  if (token !== undefined && !isAuthorized(authorization, token)) {
-    return { status: 401, message: authorization === undefined ? 'a token is required' : 'wrong token' };
-  }
-  return undefined;
+  if (token === undefined && !workerTokens) return undefined;
+  if (token !== undefined && isAuthorized(authorization, token)) return undefined;
+  if (workerTokens?.nameOf(authorization) !== undefined) return undefined;
+  return { status: 401, message: authorization === undefined ? 'a token is required' : 'wrong token' };
 }
 
 /** Answers an upgrade request with an error, and ends its socket. */

@@ -11,6 +11,7 @@ import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
+import type { WorkerTokens } from '../../src/protocol/worker-tokens.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import { isLoopback, SOCKET_OPTIONS } from '../../src/protocol/connection.ts';
 import { plainAddress, WebSocketConnection } from '../../src/protocol/web-socket-connection.ts';
@@ -31,8 +32,10 @@ export interface ListenOptions {
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
-  /** Required unless `host` is a loopback address. */
+  /** This or `workerTokens` is required unless `host` is a loopback address. */
   readonly token?: string | undefined;
+  /** Tokens of single workers, beside that of all. */
+  readonly workerTokens?: WorkerTokens | undefined;
   /** Without them the port speaks no TLS. */
   readonly tls?: TlsFiles | undefined;
   /** Connections beyond this many are refused. */
@@ -94,8 +97,8 @@ const HTTP_LIMITS = {
  * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, tls, token, log } = options;
-  requireTokenBeyondLoopback(host, token);
+  const { host, tls, token, workerTokens, log } = options;
+  if (!workerTokens) requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
   const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
     void answerRequest(request, response, options).catch(() => response.destroy());
@@ -112,11 +115,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     log.warn(
       `traffic on ${host} is not encrypted: give --tls-cert and --tls-key, or use it on a network you trust`,
     );
+  const unfollow = workerTokens?.follow(() => admission.endRevoked());
   return {
     host,
     port: (server.address() as AddressInfo).port,
     admit: (onConnection) => (admission.onConnection = onConnection),
     close: () => {
+      unfollow?.();
       admission.close();
       return closeAll(server, admission.connections);
     },
@@ -126,6 +131,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 /** Turns sockets into connections, or away. */
 class Admission {
   readonly connections = new Set<Connection>();
+  /** The `Authorization` of workers that have tokens of their own. */
+  readonly #shown = new Map<Connection, string | undefined>();
   onConnection: OnConnection | undefined;
   #options: ListenOptions;
   #unadmitted = new UnadmittedSockets(MAX_UNADMITTED);
@@ -156,11 +163,12 @@ class Admission {
   }
 
   decide(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { tls, token, maxWorkers } = this.#options;
+    const { tls, token, workerTokens, maxWorkers } = this.#options;
     const isFull = this.connections.size >= maxWorkers;
     const requiresCertificate = tls?.ca !== undefined;
     const refusal =
-      refusalOf(request, { token, requiresCertificate }) ?? (isFull ? fullRefusal(maxWorkers) : undefined);
+      refusalOf(request, { token, workerTokens, requiresCertificate }) ??
+      (isFull ? fullRefusal(maxWorkers) : undefined);
     if (refusal) {
       this.#noteTurnedAway(request.socket, refusal.message);
       return refuseUpgrade(socket, refusal);
@@ -176,11 +184,26 @@ class Admission {
         maxMessageIntervals: MAX_MESSAGE_INTERVALS,
       };
       const id = ++this.#numAdmitted;
-      const connection = new WebSocketConnection({ id, webSocket, socket: request.socket, heartbeat });
+      const { authorization } = request.headers;
+      const tokenName = workerTokens?.nameOf(authorization);
+      const parts = { id, webSocket, socket: request.socket, tokenName };
+      const connection = new WebSocketConnection({ ...parts, heartbeat });
       this.connections.add(connection);
-      connection.onClose(() => this.connections.delete(connection));
+      if (tokenName !== undefined) this.#shown.set(connection, authorization);
+      connection.onClose(() => {
+        this.connections.delete(connection);
+        this.#shown.delete(connection);
+      });
       onConnection(connection);
     });
+  }
+
+  /** Sends workers away whose tokens are no longer theirs. */
+  endRevoked(): void {
+    for (const [connection, authorization] of this.#shown) {
+      if (this.#options.workerTokens?.nameOf(authorization) === connection.tokenName) continue;
+      connection.close(CLOSE.goingAway, 'its token was taken away');
+    }
   }
 
   /** Logs a client that made no secure connection. */
@@ -214,7 +237,7 @@ function fullRefusal(maxWorkers: number): Refusal {
 async function answerRequest(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, tls, token }: ListenOptions,
+  { status, tls, token, workerTokens }: ListenOptions,
 ): Promise<void> {
   const answer = (code: number, text: string, type = 'text/plain; charset=utf-8'): void => {
     response.writeHead(code, { 'Content-Type': type, 'Cache-Control': 'no-store', Connection: 'close' });
@@ -227,7 +250,11 @@ async function answerRequest(
     return status.isReady ? answer(200, 'ready') : answer(503, `${NOT_READY.message}\n`);
   if (!status || (path !== '/status' && path !== '/metrics'))
     return answer(404, 'a Lockstep coordinator: workers connect by WebSocket\n');
-  const refusal = refusalOfReader(request, { token, requiresCertificate: tls?.ca !== undefined });
+  const refusal = refusalOfReader(request, {
+    token,
+    workerTokens,
+    requiresCertificate: tls?.ca !== undefined,
+  });
   if (refusal) return answer(refusal.status, `${refusal.message}\n`);
   if (path === '/status') return answer(200, `${stringifyRecord(status.report(), 2)}\n`, 'application/json');
   const { text, type } = await status.page();

@@ -149,7 +149,7 @@ export class WorkerSession {
   get name(): string {
     if (!this.#hello) return `a worker of ${this.#connection.remoteAddress}`;
     const { name, host, pid } = this.#hello;
-    return `worker ${this.number} (${name ?? host} pid ${pid})`;
+    return `worker ${this.number} (${this.#connection.tokenName ?? name ?? host} pid ${pid})`;
   }
 
   /** Queues an encoded message; drops a worker that has stopped reading. */
@@ -291,7 +291,7 @@ export class WorkerSession {
     this.#awaitLoading();
     const sharedMemory = this.#offerFiles();
     const fanIn = placement?.fanInOf(hello.instance);
-    this.#sendMessage({ ...welcome, worker: this.number, nonce: this.#nonce, sharedMemory, fanIn });
+    this.#sendMessage({ ...welcome, worker: this.id, nonce: this.#nonce, sharedMemory, fanIn });
   }
 
   /** Sends the worker on to an aggregator. */

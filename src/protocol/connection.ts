@@ -7,6 +7,8 @@ import { MAX_FRAGMENTS, MAX_MESSAGE_BYTES } from './limits.ts';
 export interface Connection {
   /** Unique among the connections of one listener, from 1; a worker, which has one, calls it 0. */
   readonly id: number;
+  /** The name of the worker whose own token the peer has shown. */
+  readonly tokenName?: string | undefined;
   /** The peer's address, without its port. */
   readonly remoteAddress: string;
   /** Bytes sent that this process still holds: the peer, or the way to it, is slower than we are. */

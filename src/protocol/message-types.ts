@@ -158,7 +158,7 @@ export interface SharedMemoryOffer {
 export interface WelcomeMessage {
   readonly type: 'welcome';
   readonly run: string;
-  /** This worker's number among those of its coordinator or aggregator. */
+  /** The session's number among those of its coordinator or aggregator. */
   readonly worker: number;
   /** `Hex16`, drawn for this connection. */
   readonly nonce: string;

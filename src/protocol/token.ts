@@ -63,7 +63,8 @@ function readTokenFile(file: string, warn: (message: string) => void): string {
   }
 }
 
-function checkedToken(text: string, origin: string): string {
+/** The token in a text. @throws LockstepError (exit 2) naming `origin` */
+export function checkedToken(text: string, origin: string): string {
   const token = text.trim();
   const help = 'use 32 random bytes, such as the output of: openssl rand -hex 32';
   if (token.length < MIN_LENGTH) {

@@ -39,6 +39,7 @@ export interface WebSocketConnectionOptions {
   readonly webSocket: WebSocket;
   /** The socket under the WebSocket. */
   readonly socket: Socket;
+  readonly tokenName?: string | undefined;
   readonly heartbeat: Heartbeat;
 }
 
@@ -53,6 +54,7 @@ interface Queued {
 /** A connection over a WebSocket. */
 export class WebSocketConnection implements Connection {
   readonly id: number;
+  readonly tokenName: string | undefined;
   readonly remoteAddress: string;
   #webSocket: WebSocket;
   #socket: Socket;
@@ -80,8 +82,9 @@ export class WebSocketConnection implements Connection {
   /** Watches a goodbye that waits for what is queued before it. */
   #closeTimer: NodeJS.Timeout | undefined;
 
-  constructor({ id, webSocket, socket, heartbeat }: WebSocketConnectionOptions) {
+  constructor({ id, webSocket, socket, tokenName, heartbeat }: WebSocketConnectionOptions) {
     this.id = id;
+    this.tokenName = tokenName;
     this.remoteAddress = plainAddress(socket.remoteAddress);
     this.#webSocket = webSocket;
     this.#socket = socket;

@@ -1,14 +1,17 @@
 // What a coordinator and its workers say about themselves while they run: names, numbers, `/status`, `/metrics`
 // and `lockstep status`.
+import fs from 'node:fs';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { StatusReport } from '../../coordinator/output/run-status.ts';
-import { runCli } from '../helpers/cli.ts';
+import { runCli, type CliProcess } from '../helpers/cli.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import type { NetworkRun } from '../helpers/network-run.ts';
 import { readRecords, untilEpoch } from '../helpers/run-records.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
+const TOKENS = ['token-of-the-worker-alpha', 'token-of-the-worker-beta'] as const;
 const WITH_TOKEN = { headers: { Authorization: `Bearer ${TOKEN}` } };
 
 const httpUrl = ({ url }: NetworkRun, path: string): string => `${url.replace('ws:', 'http:')}${path}`;
@@ -105,6 +108,25 @@ describe('the status of a run', () => {
     await expectUndisturbedEnd(run);
     const joined = readRecords(run.directory, 'events.jsonl').filter(({ type }) => type === 'workerJoined');
     expect(new Set(joined.map(({ worker }) => worker))).toEqual(new Set([1, 2]));
+  });
+
+  it('a worker with a token of its own has the name of its line, and is sent away for good when the line goes', async () => {
+    const run = await startCoordinator({
+      flags: ['--min-workers', '2', '--worker-tokens', 'workers.txt'],
+      files: { 'workers.txt': `alpha ${TOKENS[0]}\nbeta ${TOKENS[1]}\n` },
+    });
+    const [alpha, beta] = TOKENS.map((token) =>
+      startWorker(run, run.url, { env: { LOCKSTEP_TOKEN: token } }),
+    );
+    await run.command.untilStderr(/worker \d \(alpha pid \d+\) joined/);
+    fs.writeFileSync(path.join(run.cwd, 'workers.txt'), `beta ${TOKENS[1]}\n`);
+    await run.command.untilStderr(/worker \d \(alpha pid \d+\) left: its token was taken away/);
+    const { exitCode, stderr } = await (alpha as CliProcess).finished;
+    expect(stderr).toMatch(/error\[E_UNAUTHORIZED\]: .* does not accept this worker's token/);
+    expect(exitCode).toBe(5);
+    startWorker(run);
+    await expectUndisturbedEnd(run);
+    expect((await (beta as CliProcess).finished).exitCode).toBe(0);
   });
 
   it('a worker says in a pipe what it waits for', async () => {

@@ -29,6 +29,8 @@ export interface CoordinatorSettings {
   /** Added to its command line. */
   readonly flags?: readonly string[];
   readonly cli?: Partial<CliOptions>;
+  /** More files of its directory. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 /** The directory of a long run, with the token in `token.txt`. */
@@ -41,7 +43,9 @@ export function networkDirectory(config?: Partial<ConfigInput>): string {
 /** A coordinator that waits for its first worker. */
 export async function startCoordinator(settings: CoordinatorSettings = {}): Promise<NetworkRun> {
   const { config, host = '127.0.0.1', port = 0, flags = [], cli } = settings;
-  const { cwd = networkDirectory(config) } = settings;
+  const { cwd = networkDirectory(config), files = {} } = settings;
+  for (const [name, text] of Object.entries(files))
+    fs.writeFileSync(path.join(cwd, name), text, { mode: 0o600 });
   const directory = path.join(cwd, 'run');
   const args = ['coordinator', 'table.yaml', '--listen', `${host}:${port}`, '--token-file', 'token.txt'];
   const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd, ...cli });
