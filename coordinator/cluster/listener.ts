@@ -35,6 +35,8 @@ export interface ListenOptions {
   readonly token?: string | undefined;
   /** Without them the port speaks no TLS. */
   readonly tls?: TlsFiles | undefined;
+  /** Advice for traffic that is not encrypted; default: to give a certificate. */
+  readonly plainHelp?: string | undefined;
   /** Connections beyond this many are refused. */
   readonly maxWorkers: number;
   /**
@@ -94,7 +96,7 @@ const HTTP_LIMITS = {
  * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, tls, token, log } = options;
+  const { host, tls, token, log, plainHelp = 'give --tls-cert and --tls-key' } = options;
   requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
   const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
@@ -109,9 +111,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
   if (!tls && !isLoopback(host))
-    log.warn(
-      `traffic on ${host} is not encrypted: give --tls-cert and --tls-key, or use it on a network you trust`,
-    );
+    log.warn(`traffic on ${host} is not encrypted: ${plainHelp}, or use it on a network you trust`);
   return {
     host,
     port: (server.address() as AddressInfo).port,
