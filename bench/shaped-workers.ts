@@ -2,18 +2,24 @@
 // network's speed. Each has a network card of its own, and so has the coordinator.
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { LocalWorkers } from '../coordinator/cluster/local-workers.ts';
-import type { LocalWorkersOptions } from '../coordinator/cluster/local-workers.ts';
+import { localLaunches } from '../coordinator/cluster/local-workers.ts';
+import type { LocalCommand } from '../coordinator/cluster/local-workers.ts';
+import { WorkerProcesses } from '../coordinator/cluster/worker-processes.ts';
+import type { LostWorker } from '../coordinator/cluster/worker-processes.ts';
+import type { Logger } from '../src/log.ts';
 import type { LinkSpeed } from './link.ts';
 import { Card, openShapedPort, RealClock } from './shaped-link.ts';
 import type { ShapedPort } from './shaped-link.ts';
 
 /** The workers, and the coordinator's port. */
-export interface ShapedWorkersOptions extends Pick<
-  LocalWorkersOptions,
-  'count' | 'threads' | 'program' | 'token' | 'log' | 'onAllGone'
-> {
+export interface ShapedWorkersOptions extends Omit<LocalCommand, 'url'> {
+  readonly count: number;
+  /** Threads of each. */
+  readonly threads: number;
   readonly port: number;
+  readonly log: Logger;
+  /** Called when a worker has died for good. */
+  readonly onLost: (lost: LostWorker) => void;
   readonly link: LinkSpeed;
   /** True if workers may take others. */
   readonly isTree: boolean;
@@ -24,7 +30,7 @@ export async function startShapedWorkers(options: ShapedWorkersOptions): Promise
   const { count, link, isTree, port } = options;
   const clock = new RealClock();
   const ports: ShapedPort[] = [];
-  const workers: LocalWorkers[] = [];
+  const workers: WorkerProcesses[] = [];
   const open = async (...[shaped]: Parameters<typeof openShapedPort>): Promise<number> => {
     const opened = await openShapedPort(shaped);
     ports.push(opened);
@@ -34,18 +40,18 @@ export async function startShapedWorkers(options: ShapedWorkersOptions): Promise
   for (let index = 0; index < count; index++) {
     const card = new Card(link);
     const toCoordinator = await open({ port, link, clock, card: coordinator, otherCard: card });
-    let listenFlags: readonly string[] = [];
+    let flags: readonly string[] = [];
     if (isTree) {
       const own = await findPort();
       const announced = await open({ port: own, link, clock, card });
-      listenFlags = ['--listen', `127.0.0.1:${own}`, '--announce', `127.0.0.1:${announced}`];
+      flags = ['--listen', `127.0.0.1:${own}`, '--announce', `127.0.0.1:${announced}`];
     }
     const url = `ws://127.0.0.1:${toCoordinator}`;
     const guard = (work: () => void): void => work();
     const onOutOfMemory = (): void => undefined;
     const numberOf = (): number => index + 1;
-    const one = { count: 1, listenFlags, url, guard, numberOf, onOutOfMemory };
-    workers.push(new LocalWorkers({ ...options, ...one }));
+    const launches = localLaunches([{ threads: options.threads, flags }], { ...options, url });
+    workers.push(new WorkerProcesses({ ...options, launches, guard, numberOf, onOutOfMemory }));
   }
   return async () => {
     await Promise.all(workers.map((worker) => worker.stop()));

@@ -190,7 +190,7 @@ export async function startSteps(prepared: PreparedRun, setting: StepSetting): P
     link,
     port: listener?.port ?? 0,
     isTree: fanIn !== undefined,
-    onAllGone: (reason) => aborter.abort(new Error(reason)),
+    onLost: ({ how }) => aborter.abort(new Error(`a worker process has ended for good, by ${how}`)),
   });
   try {
     const compute = await startCompute({ ...start, workforce, listener });

@@ -1,4 +1,5 @@
 // `lockstep train`, `coordinator` and `replay`: from arguments to a finished run.
+import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createOutput, createRuntime, parseAddress, parseDashboardAddress } from './runtime.ts';
 import type { Runtime } from './runtime.ts';
@@ -7,6 +8,7 @@ import { dryRun } from '../coordinator/commands/dry-run.ts';
 import { replayStep } from '../coordinator/commands/replay.ts';
 import { runTraining } from '../coordinator/commands/run.ts';
 import type { RunOptions } from '../coordinator/commands/run.ts';
+import { readHostFile } from '../coordinator/cluster/host-file.ts';
 import type { DashboardAddress } from '../coordinator/dashboard/dashboard-server.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { formatSummary } from '../coordinator/output/summary.ts';
@@ -17,9 +19,10 @@ import { formatConfigYaml } from '../src/config/config-text.ts';
 import { loadConfig } from '../src/config/load.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
-import { isLoopback } from '../src/protocol/connection.ts';
+import { ANY_HOST, isLoopback } from '../src/protocol/connection.ts';
+import { countOf } from '../src/printable.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
-import { readToken } from '../src/protocol/token.ts';
+import { generateToken, readToken } from '../src/protocol/token.ts';
 import { WorkerTokens } from '../src/protocol/worker-tokens.ts';
 import { serverTlsOf, type TlsFlags } from '../src/protocol/tls.ts';
 
@@ -45,10 +48,24 @@ function topologyOf(args: RunArguments, hasWorkers = true): Topology {
 }
 
 /** Arguments of `lockstep train`. */
-export interface TrainArguments extends RunArguments {
+export interface TrainArguments extends RunArguments, HostsArguments {
   readonly folds?: number;
+  readonly hosts?: string;
   readonly workers: number | 'auto';
   readonly threads: number | 'auto';
+}
+
+/** Arguments of `lockstep train` that are of use with `--hosts` alone. */
+interface HostsArguments {
+  readonly listen?: string;
+  readonly address?: string;
+  readonly tunnel?: boolean;
+  readonly minWorkers?: number;
+  readonly waitForWorkers?: number;
+  /** A program and its first arguments. */
+  readonly ssh?: readonly string[];
+  readonly remoteDir?: string;
+  readonly remoteCommand?: string;
 }
 
 /** Arguments of `lockstep coordinator`. */
@@ -60,14 +77,70 @@ export interface CoordinatorArguments extends RunArguments, TlsFlags {
   readonly waitForWorkers: number;
 }
 
-/** Trains on this machine. */
-export async function trainLocally(config: string, args: TrainArguments): Promise<void> {
-  const program = fileURLToPath(new URL('./lockstep.js', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./lockstep.js', import.meta.url));
+
+/** Trains on this machine, or on the hosts of a file. */
+export async function train(config: string, args: TrainArguments): Promise<void> {
+  const { folds, hosts } = args;
+  if (hosts !== undefined)
+    return runCommand(config, args, ({ log }) => hostsWorkforce(hosts, args, log), { folds });
+  refuseIdleFlags(args);
   if (args.tokenFile !== undefined && args.dashboard === undefined) throw idleToken();
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);
-  const workforce = localWorkforce(args.workers, args.threads, { program, ...topology });
-  await runCommand(config, args, () => workforce, { local: localComputeOf(workforce), folds: args.folds });
+  const workforce = localWorkforce(args.workers, args.threads, { program: PROGRAM, ...topology });
+  await runCommand(config, args, () => workforce, { local: localComputeOf(workforce), folds });
+}
+
+/** @throws LockstepError (exit 2) for a file or flags that do not fit */
+function hostsWorkforce(file: string, args: TrainArguments, log: Logger): Workforce {
+  const { minWorkers, remoteCommand = 'npx --no lockstep', remoteDir, ssh = ['ssh'], threads } = args;
+  const { tunnel: hasTunnel = false, waitForWorkers = DEFAULT_WAIT_S } = args;
+  const workers = readHostFile(file);
+  const startWith = minWorkers ?? workers.length;
+  if (startWith > workers.length)
+    throw hostsError(`--min-workers ${startWith}, but ${file} asks for ${countOf(workers.length, 'worker')}`);
+  const topology = topologyOf(args);
+  if (hasTunnel && topology.fanIn !== undefined)
+    throw topologyError('--topology tree is for workers that reach one another', 'leave --tunnel out');
+  const everywhere = hasTunnel ? '127.0.0.1' : anyHost();
+  const { host, port } =
+    args.listen === undefined ? { host: everywhere, port: 0 } : parseAddress(args.listen);
+  const address = args.address ?? (ANY_HOST.includes(host) ? undefined : host);
+  const started = { workers, startWith, threads, program: PROGRAM };
+  return {
+    kind: 'network',
+    host,
+    port,
+    token: tokenOf(args, log) ?? generateToken(),
+    minWorkers: minWorkers ?? 1,
+    waitForWorkersMs: waitForWorkers * 1000,
+    hosts: { ...started, ssh, remoteCommand, remoteDir, address, hasTunnel },
+    ...topology,
+  };
+}
+
+/** Longest time with fewer workers than are required. */
+const DEFAULT_WAIT_S = 600;
+
+/** All addresses of this machine, those of IPv6 too where it has any. */
+function anyHost(): string {
+  const addresses = Object.values(os.networkInterfaces()).flat();
+  return addresses.some((address) => address?.family === 'IPv6') ? '::' : '0.0.0.0';
+}
+
+/** @throws LockstepError (exit 2) for flags that would do nothing without hosts */
+function refuseIdleFlags(args: HostsArguments): void {
+  const { address, listen, minWorkers, remoteCommand, remoteDir, tunnel, waitForWorkers } = args;
+  const flags = { listen, address, tunnel, minWorkers, waitForWorkers, remoteDir, remoteCommand };
+  const [idle] = Object.entries(flags).find(([, value]) => value !== undefined) ?? [];
+  if (idle === undefined) return;
+  const flag = idle.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw hostsError(`--${flag} requires --hosts, the file of the machines to train on`);
+}
+
+function hostsError(message: string): LockstepError {
+  return new LockstepError({ category: 'usage', code: 'E_HOSTS', message, help: 'see docs/ssh.md' });
 }
 
 /** Trains with workers that join over the network. */

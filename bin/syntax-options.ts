@@ -29,7 +29,7 @@ export const coordinatorUrl = (text: string): string => {
 
 export const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];
 
-const orAuto =
+export const orAuto =
   (parse: (text: string) => number) =>
   (text: string): number | 'auto' =>
     text === 'auto' ? 'auto' : parse(text);

@@ -1,7 +1,14 @@
 // The syntax of the commands that train.
+import { isIPv6 } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { MAX_FOLDS, MAX_TRIALS, MAX_WORKER_NAME_LENGTH, MAX_WORKERS } from '../src/limits.ts';
+import {
+  MAX_FOLDS,
+  MAX_THREADS,
+  MAX_TRIALS,
+  MAX_WORKER_NAME_LENGTH,
+  MAX_WORKERS,
+} from '../src/limits.ts';
 import type { CoordinatorArguments, TrainArguments } from './run-commands.ts';
 import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -9,6 +16,7 @@ import {
   wholeNumber,
   filePath,
   collect,
+  orAuto,
   threadsOption,
   workersOption,
   localThreadsOption,
@@ -22,6 +30,24 @@ const workerName = (text: string): string => {
   if (text.length <= MAX_WORKER_NAME_LENGTH && /^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(text)) return text;
   throw new InvalidArgumentError(`expected up to ${MAX_WORKER_NAME_LENGTH} visible ASCII characters.`);
 };
+
+const hostName = (text: string): string => {
+  if (isIPv6(text) || /^[A-Za-z0-9_][\w.-]{0,252}$/.test(text)) return text;
+  throw new InvalidArgumentError('expected a host name or an address, without a port.');
+};
+
+/** A command as a shell would split it, with quotes and nothing else. */
+const words = (text: string): string[] => {
+  const found = text.match(/(?:[^\s"']|"[^"]*"|'[^']*')+/g) ?? [];
+  if (found.length > 0) return found.map((word) => word.replace(/"([^"]*)"|'([^']*)'/g, '$1$2'));
+  throw new InvalidArgumentError('expected a command; this one is empty.');
+};
+
+const minWorkersOption = (description: string): Option =>
+  new Option('--min-workers <count>', description).argParser(wholeNumber(1, MAX_WORKERS));
+
+const waitOption = (description: string): Option =>
+  new Option('--wait-for-workers <seconds>', description).argParser(wholeNumber(1, 86_400));
 
 /** Adds the options of all commands that read a config. */
 function withConfig(command: Command): Command {
@@ -55,16 +81,48 @@ function withConfig(command: Command): Command {
 /** Adds the commands that train, on this machine or over the network. */
 export function addTrainingCommands(program: Command): void {
   withConfig(program.command('train'))
-    .description('train on this machine: starts the workers, trains, validates, tests')
-    .addOption(workersOption())
+    .description('train on this machine, or on others by ssh: starts the workers, trains, validates, tests')
+    .addOption(workersOption().conflicts('hosts'))
     .addOption(localThreadsOption())
+    .option(
+      '--hosts <file>',
+      'start workers by ssh on these hosts, one a line: [USER@]HOST[:PORT] [slots=COUNT] [threads=COUNT]',
+      filePath,
+    )
+    .option('--listen <host:port>', 'with --hosts: address to listen on (default: all, and a free port)')
+    .option(
+      '--address <name>',
+      'with --hosts: the name or address of this machine that workers connect to (default: that from which ssh comes)',
+      hostName,
+    )
+    .addOption(
+      new Option(
+        '--tunnel',
+        'with --hosts: let workers connect through ssh, encrypted and past firewalls',
+      ).conflicts(['listen', 'address']),
+    )
+    .addOption(
+      minWorkersOption('with --hosts: workers with which training begins and goes on (default: all, 1)'),
+    )
+    .addOption(waitOption('with --hosts: longest time with fewer workers (default: 600)'))
+    .addOption(
+      new Option('--ssh <command>', 'with --hosts: the ssh to use, with flags of its own (default: ssh)')
+        .argParser(words)
+        .env('LOCKSTEP_SSH'),
+    )
+    .option(
+      '--remote-dir <dir>',
+      'with --hosts: directory there (default: as here, or the home directory where there is none)',
+      filePath,
+    )
+    .option('--remote-command <command>', 'with --hosts: lockstep there (default: npx --no lockstep)')
     .option(
       '--folds <count>',
       'train once for each of so many parts of the data as the test split; mean and deviation at the end',
       wholeNumber(2, MAX_FOLDS),
     )
     .action(async (config: string, options: TrainArguments) =>
-      (await import('./run-commands.ts')).trainLocally(config, options),
+      (await import('./run-commands.ts')).train(config, options),
     );
 
   const coordinator = withConfig(program.command('coordinator'));
@@ -74,13 +132,8 @@ export function addTrainingCommands(program: Command): void {
   })
     .description('train with workers that join over the network')
     .requiredOption('--listen <host:port>', 'address to listen on; port 0 picks a free one')
-    .option(
-      '--min-workers <count>',
-      'smallest number of workers with which a step begins',
-      wholeNumber(1, MAX_WORKERS),
-      1,
-    )
-    .option('--wait-for-workers <seconds>', 'longest time with fewer workers', wholeNumber(1, 86_400), 600)
+    .addOption(minWorkersOption('smallest number of workers with which a step begins').default(1))
+    .addOption(waitOption('longest time with fewer workers').default(600))
     .option(
       '--worker-tokens <file>',
       'file with the name and the token of each worker, one a line; read again when it changes',
@@ -104,7 +157,11 @@ export function addTrainingCommands(program: Command): void {
       'work for a coordinator, and reconnect if the connection is lost, until the run is over; told to stop, give the task back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
     )
     .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// where it has a certificate or a proxy')
-    .addOption(threadsOption('compute threads').default(1))
+    .addOption(
+      threadsOption('compute threads; auto: one for each core')
+        .argParser(orAuto(wholeNumber(1, MAX_THREADS)))
+        .default(1),
+    )
     .addOption(
       new Option(
         '--name <text>',
@@ -117,6 +174,12 @@ export function addTrainingCommands(program: Command): void {
       '--token-file <file>',
       'file with the secret that the coordinator expects (or LOCKSTEP_TOKEN)',
       filePath,
+    )
+    .addOption(
+      new Option(
+        '--stdio',
+        'for a program that starts this worker: read the secret from the first line of stdin, and leave when stdin ends',
+      ).conflicts('tokenFile'),
     )
     .option(
       '--listen <host:port>',

@@ -1,20 +1,24 @@
 // `lockstep worker`. Apart from the other commands, so that a worker does not load what only they need:
 // two files of every five.
 import os from 'node:os';
+import { createInterface } from 'node:readline';
 import type { ListeningAggregator } from '../aggregator/listening-aggregator.ts';
+import { Interrupted } from './endings.ts';
 import { createRuntime, parseAddress } from './runtime.ts';
 import { LockstepError } from '../src/errors.ts';
+import { MAX_THREADS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { MAX_WORKER_NAME_LENGTH } from '../src/limits.ts';
 import { Instance } from '../src/protocol/instance.ts';
-import { readToken } from '../src/protocol/token.ts';
+import { checkedToken, readToken } from '../src/protocol/token.ts';
 import { readTls, tlsFilesOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';
 import { runWorker } from '../worker/run-worker.ts';
 
 /** Arguments of `lockstep worker`. */
 export interface WorkerArguments extends TlsFlags {
-  readonly threads: number;
+  readonly threads: number | 'auto';
+  readonly stdio?: boolean;
   readonly tokenFile?: string;
   readonly listen?: string;
   readonly announce?: string;
@@ -24,7 +28,7 @@ export interface WorkerArguments extends TlsFlags {
 /** Works for the coordinator at `url` until told to stop. */
 export async function work(
   url: string,
-  { announce, listen, name, threads, tokenFile, ...tlsFlags }: WorkerArguments,
+  { announce, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
   if (!/^wss?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
     throw new LockstepError({
@@ -41,26 +45,61 @@ export async function work(
       message: '--announce requires --listen: without it this worker takes nobody',
     });
   }
-  const { log, screen, signal } = createRuntime();
+  const { log, screen, signal: stopped } = createRuntime();
   const tls = tlsFilesOf(tlsFlags);
   readTls(tls, log);
   if (!url.startsWith('wss:') && Object.values(tls).some((file) => file !== undefined)) throw idleTls(url);
-  const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
+  const starter = stdio ? await followStdin() : undefined;
+  const signal = starter ? AbortSignal.any([stopped, starter.gone]) : stopped;
+  const token =
+    starter?.token ?? readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
+  const numThreads = threads === 'auto' ? Math.min(os.availableParallelism(), MAX_THREADS) : threads;
   collectMessageBuffers();
   const instance = new Instance();
   // The coordinator that started this process knows it by that name from now on. If the coordinator
   // is gone already, sending fails, which is no bug: the signal below says so.
   process.send?.({ instance: instance.name }, undefined, undefined, () => undefined);
+  starter?.say({ instance: instance.name });
   const aggregator =
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
-    const options = { url, tls, token, numThreads: threads, instance, aggregator, log, screen, signal };
+    const options = { url, tls, token, numThreads, instance, aggregator, log, screen, signal };
     await runWorker({ ...options, name: name ?? rankedName() });
   } finally {
     await aggregator?.end();
   }
   // If a signal made it leave, the exit code must say so, whatever the worker was doing.
   signal.throwIfAborted();
+}
+
+/** The program that started this process, at the other ends of stdin and stdout. */
+interface Starter {
+  readonly token: string;
+  /** Aborts when stdin ends: the program, or the way to it, is gone. */
+  readonly gone: AbortSignal;
+  say(news: object): void;
+}
+
+/** Whoever starts a worker sends the token at once. */
+const TOKEN_DEADLINE_MS = 30_000;
+
+/** Reads the token, and watches for the end of stdin, which keeps nobody here. @throws LockstepError (exit 2) */
+async function followStdin(): Promise<Starter> {
+  const controller = new AbortController();
+  const leave = (): void => controller.abort(new Interrupted('SIGTERM'));
+  const lines = createInterface({ input: process.stdin });
+  lines.once('close', leave);
+  for (const stream of [process.stdin, process.stdout]) stream.on('error', leave);
+  const line = await new Promise<string>((resolve) => {
+    lines.once('line', resolve);
+    lines.once('close', () => resolve(''));
+    setTimeout(() => resolve(''), TOKEN_DEADLINE_MS).unref();
+  });
+  // A file, which is no socket, ends by itself.
+  if ('unref' in process.stdin) process.stdin.unref();
+  const token = checkedToken(line, 'the first line of stdin');
+  const say = (news: object): boolean => process.stdout.write(`${JSON.stringify(news)}\n`);
+  return { token, gone: controller.signal, say };
 }
 
 /** The host's name with the rank of this process, where Slurm or MPI has started several. */

@@ -1,4 +1,5 @@
-// Starts whatever computes: this process alone, child processes of it, or workers that join over the network.
+// Starts whatever computes: this process alone, child processes of it, or workers that join over the network,
+// by themselves or because this process starts them on hosts.
 import { randomInt } from 'node:crypto';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../src/engine/samples.ts';
@@ -21,11 +22,17 @@ import type { Compute } from './training/compute.ts';
 import { InProcessCompute } from './training/in-process-compute.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener, ListenOptions } from './cluster/listener.ts';
-import { LocalWorkers } from './cluster/local-workers.ts';
+import type { HostWorker } from './cluster/host-file.ts';
+import { localLaunches } from './cluster/local-workers.ts';
+import type { LocalWorker } from './cluster/local-workers.ts';
 import { refereeBytes } from './cluster/referee.ts';
 import { RosterLog } from './cluster/roster-log.ts';
 import type { RosterEvent } from './cluster/roster-log.ts';
 import { createWeightsFile } from './cluster/shared-results.ts';
+import { sshLaunches } from './cluster/ssh-workers.ts';
+import type { SshCommand } from './cluster/ssh-workers.ts';
+import { WorkerProcesses } from './cluster/worker-processes.ts';
+import type { Launch, LostWorker, WorkerProcessesOptions } from './cluster/worker-processes.ts';
 import type { LocalCompute } from './training/memory-plan.ts';
 import type { PreparedRun } from './training/prepare.ts';
 import type { TrainingState } from './training/training-state.ts';
@@ -53,7 +60,18 @@ export type Workforce =
       readonly publicUrl?: string | undefined;
       readonly minWorkers: number;
       readonly waitForWorkersMs: number;
+      /** The workers that this process starts; undefined where all come by themselves. */
+      readonly hosts?: HostsWorkforce | undefined;
     } & Topology);
+
+/** Workers on hosts, and how they are started there. */
+export interface HostsWorkforce extends Omit<SshCommand, 'flags' | 'port' | 'token'> {
+  readonly workers: readonly HostWorker[];
+  /** Workers with which the first step begins. */
+  readonly startWith: number;
+  /** The command line's program file, for those of this machine. */
+  readonly program: string;
+}
 
 /** The shape of a cluster. */
 export interface Topology {
@@ -119,6 +137,8 @@ export interface StartOptions {
 
 /** Local workers start in a second or two; one that takes this long never will. */
 const LOCAL_WAIT_MS = 60_000;
+/** Time after the first host that is lost in which others may prove to be, to be told together. */
+const LOST_TOGETHER_MS = 3_000;
 /** Almost the largest range of `randomInt`. */
 const DRAW_RANGE = 2 ** 47;
 
@@ -132,19 +152,11 @@ export async function openPort(
   { log, status }: Pick<ListenOptions, 'log' | 'status'>,
 ): Promise<Listener | undefined> {
   if (workforce.kind !== 'network') return undefined;
-  return listen({ ...workforce, maxWorkers: MAX_WORKERS, status, log });
+  const plainHelp = workforce.hosts && 'give --tunnel';
+  return listen({ ...workforce, maxWorkers: MAX_WORKERS, status, log, plainHelp });
 }
 
 type ClusterWorkforce = Exclude<Workforce, { kind: 'inProcess' }>;
-
-/** The start of worker processes that connect to a port of this machine. */
-interface LocalStart extends Pick<Extract<Workforce, { kind: 'local' }>, 'workers' | 'threads' | 'fanIn'> {
-  readonly program: string;
-  readonly port: number;
-  readonly token: string | undefined;
-  readonly log: Logger;
-  readonly numberOf: RosterLog['numberOf'];
-}
 
 /** Resolves once enough workers are ready. */
 export async function startCompute(options: StartOptions): Promise<Compute> {
@@ -176,13 +188,15 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
     );
-    const { numberOf } = roster;
-    if (isLocal) startWorkers(cluster, { ...workforce, port: listener.port, token, log, numberOf });
-    else log.info(`listening on ${hostAndPort(listener.host, listener.port)}; ${joinHint}`);
+    if (!isLocal) log.info(`listening on ${hostAndPort(listener.host, listener.port)}; ${joinHint}`);
+    const needed = neededOf(workforce);
+    const launches = launchesOf(workforce, { host: listener.host, port: listener.port, token });
+    startWorkers(cluster, { launches, needed, log, numberOf: roster.numberOf });
     cluster.onClose(() => listener.close());
     cluster.onClose(() => Promise.resolve(roster.churn.flush()));
     cluster.onClose(() => Promise.resolve(weightsFile?.close()));
-    await cluster.waitForWorkers(isLocal ? workforce.workers : workforce.minWorkers);
+    await cluster.waitForWorkers(needed.count);
+    needed.count = isLocal ? 1 : workforce.minWorkers;
     return new ClusterCompute({
       cluster,
       state,
@@ -225,7 +239,7 @@ function createCluster(
     churn: roster.churn,
     minWorkers: isLocal ? 1 : workforce.minWorkers,
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
-    ownsWorkers: isLocal,
+    ownsWorkers: isLocal || workforce.hosts !== undefined,
     audit: { share: prepared.config.audit.share, random: secretDraw },
     room: prepared.memoryPlan.room,
     joinHint,
@@ -236,22 +250,74 @@ function createCluster(
   });
 }
 
-/** Starts the workers of this machine, which end with the cluster. */
+/** Workers without which the run does not go on: first those to begin with, later fewer. */
+interface Needed {
+  count: number;
+  /** The error where too few are left. */
+  readonly error: (lost: readonly LostWorker[]) => LockstepError;
+}
+
+function neededOf(workforce: ClusterWorkforce): Needed {
+  if (workforce.kind === 'local') return { count: workforce.workers, error: workersDied };
+  const { hosts, minWorkers } = workforce;
+  return { count: hosts?.startWith ?? minWorkers, error: hostsLost };
+}
+
+/** The workers that this process has to start. */
+function launchesOf(
+  workforce: ClusterWorkforce,
+  { host, port, token }: Pick<Listener, 'host' | 'port'> & { readonly token: string | undefined },
+): Launch[] {
+  const { fanIn } = workforce;
+  const listenOn = (own: string): string[] => (fanIn === undefined ? [] : ['--listen', `${own}:0`]);
+  const urlHere = urlOf({ host: ANY_HOST.includes(host) ? '127.0.0.1' : host, port });
+  if (workforce.kind === 'local') {
+    const { program, threads, workers } = workforce;
+    const worker = { threads, flags: listenOn('127.0.0.1') };
+    return localLaunches(Array<LocalWorker>(workers).fill(worker), { url: urlHere, token, program });
+  }
+  const { hosts } = workforce;
+  if (!hosts || token === undefined) return [];
+  const { program, threads } = hosts;
+  const isHere = ({ host, port, user }: HostWorker): boolean =>
+    host === 'localhost' && port === undefined && user === undefined;
+  const here = hosts.workers
+    .filter(isHere)
+    // No other host could reach one at the loopback address that the coordinator has seen, so it takes nobody.
+    .map((worker) => ({ threads: worker.threads ?? threads, flags: ['--name', worker.name] }));
+  const elsewhere = hosts.workers.filter((worker) => !isHere(worker));
+  return [
+    ...localLaunches(here, { url: urlHere, token, program }),
+    ...sshLaunches(elsewhere, { ...hosts, port, token, flags: listenOn('0.0.0.0') }),
+  ];
+}
+
+/** Starts workers, which end with the cluster; it fails once too few of them are left. */
 function startWorkers(
   cluster: Cluster,
-  { workers: count, threads, fanIn, port, ...start }: LocalStart,
+  {
+    needed,
+    ...options
+  }: Pick<WorkerProcessesOptions, 'launches' | 'log' | 'numberOf'> & { readonly needed: Needed },
 ): void {
-  const workers = new LocalWorkers({
-    count,
-    threads,
-    listenFlags: fanIn === undefined ? [] : ['--listen', '127.0.0.1:0'],
-    url: `ws://127.0.0.1:${port}`,
-    ...start,
-    onAllGone: (reason) => cluster.fail(workersDied(reason)),
+  if (options.launches.length === 0) return;
+  const lost: LostWorker[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  const fail = (): void => cluster.fail(needed.error(lost));
+  const workers = new WorkerProcesses({
+    ...options,
+    onLost: (worker) => {
+      lost.push(worker);
+      if (worker.numLeft === 0) fail();
+      else if (worker.numLeft < needed.count) timer ??= setTimeout(fail, LOST_TOGETHER_MS);
+    },
     onOutOfMemory: (instance) => cluster.noteOutOfMemory(instance),
     guard: cluster.guard,
   });
-  cluster.onClose(() => workers.stop());
+  cluster.onClose(() => {
+    clearTimeout(timer);
+    return workers.stop();
+  });
 }
 
 /** Draws from 2^47 numbers that no worker can know. */
@@ -309,7 +375,9 @@ async function sessionContext(
 
 /** Advice for a user who lacks workers. */
 function hintOf(workforce: Extract<Workforce, { kind: 'network' }>, port: number): string {
-  const { fanIn, host, publicUrl, tls, token, workerTokens } = workforce;
+  const { fanIn, host, hosts, publicUrl, tls, token, workerTokens } = workforce;
+  if (hosts)
+    return `${countOf(hosts.workers.length, 'worker')} of --hosts, of which each must reach port ${port} ${hosts.hasTunnel ? 'by its tunnel' : 'of this machine'}`;
   const name = ANY_HOST.includes(host) ? 'THIS_MACHINE' : host;
   const words = [
     'start workers with: lockstep worker',
@@ -322,11 +390,28 @@ function hintOf(workforce: Extract<Workforce, { kind: 'network' }>, port: number
   return words.filter(Boolean).join(' ');
 }
 
-function workersDied(reason: string): LockstepError {
+function workersDied(lost: readonly LostWorker[]): LockstepError {
+  const { how, numLeft = 0 } = lost.at(-1) ?? {};
+  const what = numLeft === 0 ? 'every worker process has' : 'too many worker processes have';
   return new LockstepError({
     category: 'noWorkers',
     code: 'E_NO_WORKERS',
-    message: reason,
+    message: `${what} ended for good, the last one by ${how}`,
     help: 'see the output of the worker processes above',
+  });
+}
+
+/** Hosts that one error names. */
+const MAX_NAMED_HOSTS = 10;
+
+function hostsLost(lost: readonly LostWorker[]): LockstepError {
+  const { numLeft = 0 } = lost.at(-1) ?? {};
+  const named = lost.slice(0, MAX_NAMED_HOSTS).map(({ name, how }) => `\n${name}: ${how}`);
+  const more = lost.length > named.length ? `\nand ${lost.length - named.length} more` : '';
+  return new LockstepError({
+    category: 'noWorkers',
+    code: 'E_NO_WORKERS',
+    message: `${countOf(lost.length, 'worker')} of --hosts cannot take part, and ${numLeft} are too few:${named.join('')}${more}`,
+    help: 'try it by hand, as with: ssh HOST npx --no lockstep --version; --min-workers COUNT does with fewer',
   });
 }

@@ -38,6 +38,8 @@ export interface ListenOptions {
   readonly workerTokens?: WorkerTokens | undefined;
   /** Without them the port speaks no TLS. */
   readonly tls?: TlsFiles | undefined;
+  /** Advice for traffic that is not encrypted; default: to give a certificate. */
+  readonly plainHelp?: string | undefined;
   /** Connections beyond this many are refused. */
   readonly maxWorkers: number;
   /**
@@ -97,7 +99,7 @@ const HTTP_LIMITS = {
  * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, tls, token, workerTokens, log } = options;
+  const { host, tls, token, workerTokens, log, plainHelp = 'give --tls-cert and --tls-key' } = options;
   if (!workerTokens) requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
   const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
@@ -112,9 +114,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
   if (!tls && !isLoopback(host))
-    log.warn(
-      `traffic on ${host} is not encrypted: give --tls-cert and --tls-key, or use it on a network you trust`,
-    );
+    log.warn(`traffic on ${host} is not encrypted: ${plainHelp}, or use it on a network you trust`);
   const unfollow = workerTokens?.follow(() => admission.endRevoked());
   return {
     host,

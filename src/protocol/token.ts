@@ -63,7 +63,10 @@ function readTokenFile(file: string, warn: (message: string) => void): string {
   }
 }
 
-/** The token in a text. @throws LockstepError (exit 2) naming `origin` */
+/**
+ * The token in a text, without the white space around it; `origin` names the text in errors.
+ * @throws LockstepError if it is too short, or cannot stand in an HTTP header.
+ */
 export function checkedToken(text: string, origin: string): string {
   const token = text.trim();
   const help = 'use 32 random bytes, such as the output of: openssl rand -hex 32';

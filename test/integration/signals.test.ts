@@ -78,3 +78,35 @@ it('a local worker ends if its coordinator is gone before it has started', async
   expect(await exited).toEqual([143, null]);
   expect(stderr).toBe('');
 });
+
+/** A worker that a program has started with `--stdio`, before it gets its token; nothing listens at its URL. */
+function startForProgram() {
+  const child = spawn(process.execPath, [PROGRAM, 'worker', 'ws://127.0.0.1:9', '--stdio'], {
+    env: { PATH: process.env['PATH'] },
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const said = { stdout: '', stderr: '' };
+  child.stdout.on('data', (text: Buffer) => (said.stdout += text.toString()));
+  child.stderr.on('data', (text: Buffer) => (said.stderr += text.toString()));
+  return { child, said, exited: once(child, 'close') };
+}
+
+it('a worker started by a program says who it is, and leaves when the program closes its stdin', async () => {
+  const { child, said, exited } = startForProgram();
+  child.stdin.write(`${'x'.repeat(40)}\n`);
+  while (!said.stderr.includes('retrying in')) await sleep(5);
+  expect(said.stdout).toMatch(/^\{"instance":"[0-9a-f]{64}"\}\n$/);
+  child.stdin.end();
+  expect(await exited).toEqual([143, null]);
+});
+
+it('a worker started by a program that sends no token refuses to start', async () => {
+  const { child, said, exited } = startForProgram();
+  child.stdin.end();
+  expect(await exited).toEqual([2, null]);
+  expect(said).toEqual({
+    stdout: '',
+    stderr:
+      'error[E_TOKEN]: the first line of stdin: 0 characters, expected at least 16\n  help: use 32 random bytes, such as the output of: openssl rand -hex 32\n',
+  });
+});
