@@ -2,13 +2,7 @@
 import { isIPv6 } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import {
-  MAX_FOLDS,
-  MAX_THREADS,
-  MAX_TRIALS,
-  MAX_WORKER_NAME_LENGTH,
-  MAX_WORKERS,
-} from '../src/limits.ts';
+import { MAX_FOLDS, MAX_THREADS, MAX_TRIALS, MAX_WORKER_NAME_LENGTH, MAX_WORKERS } from '../src/limits.ts';
 import type { CoordinatorArguments, TrainArguments } from './run-commands.ts';
 import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';

@@ -3,9 +3,8 @@
 import { isIPv6 } from 'node:net';
 import { didYouMean } from '../../src/config/suggest.ts';
 import { LockstepError, quoteValue } from '../../src/errors.ts';
-import { MAX_THREADS, MAX_WORKERS } from '../../src/limits.ts';
+import { MAX_THREADS, MAX_WORKER_NAME_LENGTH, MAX_WORKERS } from '../../src/limits.ts';
 import { countOf } from '../../src/printable.ts';
-import { MAX_WORKER_NAME_LENGTH } from '../../src/protocol/limits.ts';
 import { readRegularFileSync } from '../../src/regular-file.ts';
 
 /** A worker that is to be started on a host. */
