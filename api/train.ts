@@ -81,7 +81,7 @@ export interface TrainOptions<Metrics = SplitMetrics> {
   readonly runDirectory?: string | undefined;
   /**
    * Resume from a checkpoint of that directory, or of the newest run of that name: `last`, `best`
-   * or a path.
+   * or a path; `auto`: the last one of `runDirectory`, or a new run there.
    */
   readonly resume?: string | undefined;
   /** Resume from an older checkpoint if the newest is damaged; default false. */
@@ -104,7 +104,7 @@ const optionsSchema = z.strictObject({
     .optional()
     .describe(`a whole number from 1 to ${MAX_THREADS}, or "auto"`),
   runDirectory: pathOption,
-  resume: pathOption.describe('"last", "best" or a path'),
+  resume: pathOption.describe('"last", "best", "auto" or a path'),
   allowOlder: z.boolean().optional().describe('true or false'),
   baseDirectory: pathOption,
   metrics: metricsOption,

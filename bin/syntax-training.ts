@@ -50,8 +50,8 @@ function withConfig(command: Command): Command {
     .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
     .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)', filePath)
     .option(
-      '--resume <last|best|path>',
-      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path',
+      '--resume <last|best|auto|path>',
+      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path; auto: the last one of --run-dir, or a new run there',
       filePath,
     )
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')

@@ -62,10 +62,10 @@ export async function crossValidate(
   for (let fold = 1; fold <= numFolds; fold++) {
     const directory = path.join(parent, `fold-${fold}`);
     const own = foldConfig(config, fold, numFolds);
-    const state = resume === undefined ? 'absent' : await stateOf(directory, own);
-    screen.write(`fold ${fold}/${numFolds}${state === 'finished' ? ': finished before' : ''}\n`);
-    if (state !== 'finished') {
-      const resumed = state === 'begun' ? 'last' : undefined;
+    const isFinished = resume !== undefined && (await isFinishedFold(directory, own));
+    screen.write(`fold ${fold}/${numFolds}${isFinished ? ': finished before' : ''}\n`);
+    if (!isFinished) {
+      const resumed = resume === undefined ? undefined : 'auto';
       await runTraining({ ...options, config: own, runDirectory: directory, resume: resumed });
     }
     const summary = await readSummary(directory);
@@ -111,7 +111,7 @@ async function openParent({ config, resume, runDirectory }: RunOptions): Promise
     if (runDirectory !== undefined) await refuseOccupied(new RunDirectory(runDirectory));
     return runDirectory ?? makeFreshDirectory(path.join('runs', directoryName(config.name, new Date())), []);
   }
-  if (resume === 'last' && runDirectory !== undefined) return runDirectory;
+  if ((resume === 'last' || resume === 'auto') && runDirectory !== undefined) return runDirectory;
   throw new LockstepError({
     category: 'usage',
     code: 'E_FOLDS_RESUME',
@@ -120,14 +120,14 @@ async function openParent({ config, resume, runDirectory }: RunOptions): Promise
   });
 }
 
-/** Tells how far the run of a fold has come. @throws LockstepError if it is one of another config */
-async function stateOf(directory: string, config: Config): Promise<'absent' | 'begun' | 'finished'> {
+/** Tells whether a fold needs no more training. @throws LockstepError if its run is one of another config */
+async function isFinishedFold(directory: string, config: Config): Promise<boolean> {
   const { checkpointsPath, configPath, summaryPath } = new RunDirectory(directory);
   const isFinished = await exists(summaryPath);
   const hasBegun = isFinished || (await listGenerations(checkpointsPath)).length > 0;
-  if (!hasBegun) return 'absent';
+  if (!hasBegun) return false;
   const text = await fs.readFile(configPath, 'utf8').catch(() => '');
-  if (text === formatConfigYaml(config)) return isFinished ? 'finished' : 'begun';
+  if (text === formatConfigYaml(config)) return isFinished;
   throw new LockstepError({
     category: 'usage',
     code: 'E_FOLDS_CONFIG',

@@ -38,7 +38,8 @@ export async function dryRun({ config, warn, ...options }: DryRunOptions): Promi
   const plan = `${formatReport(report, width)}\n${formatModel(prepared.model)}\n${describePlan(prepared)}`;
   if (resume === undefined) return plan;
   const source = await findResumeSource({ resume, runDirectory, name: config.name });
-  const found = await readSource(source, { allowOlder, warn: (_, message) => warn(message) });
+  const found = source && (await readSource(source, { allowOlder, warn: (_, message) => warn(message) }));
+  if (!found) return `${plan}resume   nothing: there is no checkpoint yet\n`;
   const run = { identity: runIdentity(prepared), stepsPerEpoch: stepsPerEpoch(prepared) };
   const { progress } = restoreCheckpoint(found, state, run);
   const step = stepsDone(progress, run.stepsPerEpoch).toLocaleString('en-US');

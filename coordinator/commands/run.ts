@@ -50,7 +50,7 @@ export interface RunOptions {
   readonly sharedMemory?: boolean | undefined;
   /** Default: a new directory under `runs/`. */
   readonly runDirectory: string | undefined;
-  /** Checkpoint to resume from: `last`, `best` or a path. */
+  /** Checkpoint to resume from: `last`, `best`, `auto` or a path. */
   readonly resume?: string | undefined;
   /** Resume from an older checkpoint where the newest is damaged. */
   readonly allowOlder?: boolean | undefined;
@@ -163,11 +163,11 @@ interface PreparedTraining {
   readonly options: RunOptions;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
-  /** The checkpoints to resume from; undefined for a run that begins. */
+  /** The run or checkpoint to resume from; undefined for a run that begins. */
   readonly source: ResumeSource | undefined;
 }
 
-/** Loads the data, makes the initial weights, and finds the checkpoints to resume from. */
+/** Loads the data, makes the initial weights, and finds what to resume from. */
 async function prepare(options: RunOptions): Promise<PreparedTraining> {
   const { arrays, config, customMetrics, log, resume, signal, workforce } = options;
   const local = localComputeOf(workforce);

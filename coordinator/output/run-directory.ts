@@ -118,6 +118,11 @@ export class RunDirectory {
       .sort((a, b) => place(a) - place(b) || a.localeCompare(b));
   }
 
+  /** Tells whether it holds steps of a run that has not finished. */
+  async hasUnfinishedSteps(): Promise<boolean> {
+    return !(await exists(this.summaryPath)) && hasContent(this.metricsPath);
+  }
+
   /** Makes `runs/latest` lead here, once there is a checkpoint or a model to use. Warns once if it cannot. */
   becomeLatest(warn: (message: string) => void): void {
     const parent = this.#origin?.parent;
@@ -226,7 +231,7 @@ function refusal(wanted: string, error: unknown): LockstepError {
 export async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');
   // A run that ended before its first step left an empty file, and nothing to lose.
-  if (await hasContent(run.metricsPath))
+  if (await run.hasUnfinishedSteps())
     throw occupied(run.path, 'an unfinished run', ', or resume it: --resume last');
   if (await exists(run.checkpointsPath)) return;
   // No run was ever here, so these are somebody else's.

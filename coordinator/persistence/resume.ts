@@ -19,6 +19,8 @@ import type { TrainingState } from '../training/training-state.ts';
 /** The checkpoint to resume from: the newest or best one of a run, or a file. */
 export type ResumeSource =
   | { readonly directory: string; readonly checkpoint: 'last' | 'best' }
+  /** A run that was cut off before its first checkpoint, and begins again. */
+  | { readonly directory: string; readonly checkpoint: 'none' }
   | {
       /** The directory of the run that the file belongs to; undefined if it belongs to none. */
       readonly directory: string | undefined;
@@ -27,9 +29,10 @@ export type ResumeSource =
 
 /**
  * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one,
- * of the newest run of that name under `parent`; anything else is the path of a checkpoint, or of a
- * run whose last one is meant.
- * @throws LockstepError (exit 4) where there is none.
+ * of the newest run of that name under `parent`; `auto` is the last one of `runDirectory`, and
+ * undefined where no run has begun there; anything else is the path of a checkpoint, or of a run
+ * whose last one is meant.
+ * @throws LockstepError (exit 4) where there is none, (exit 2) for `auto` without a directory
  */
 export async function findResumeSource({
   resume,
@@ -41,7 +44,8 @@ export async function findResumeSource({
   readonly runDirectory: string | undefined;
   readonly name: string;
   readonly parent?: string | undefined;
-}): Promise<ResumeSource> {
+}): Promise<ResumeSource | undefined> {
+  if (resume === 'auto') return findInterrupted(runDirectory);
   if (resume === 'last' || resume === 'best') {
     const directory = path.resolve(runDirectory ?? (await newestRun(parent, name)));
     await requireCheckpoints(directory);
@@ -54,6 +58,15 @@ export async function findResumeSource({
   return { directory, checkpoint: 'last' };
 }
 
+/** The run that an unattended command continues, whatever has ended it before. */
+async function findInterrupted(runDirectory: string | undefined): Promise<ResumeSource | undefined> {
+  if (runDirectory === undefined) throw autoWhere();
+  const directory = path.resolve(runDirectory);
+  const run = new RunDirectory(directory);
+  if ((await listGenerations(run.checkpointsPath)).length > 0) return { directory, checkpoint: 'last' };
+  return (await run.hasUnfinishedSteps()) ? { directory, checkpoint: 'none' } : undefined;
+}
+
 /** The run that a directory is, or whose checkpoints it holds. */
 async function runAt(directory: string): Promise<string> {
   const holdsThem =
@@ -61,11 +74,15 @@ async function runAt(directory: string): Promise<string> {
   return holdsThem ? path.dirname(directory) : directory;
 }
 
-/** Reads the checkpoint. @throws LockstepError (exit 4) for a file that is missing or damaged. */
+/**
+ * Reads the checkpoint; undefined for a run that has none and begins again.
+ * @throws LockstepError (exit 4) for a file that is missing or damaged
+ */
 export async function readSource(
   { directory, checkpoint }: ResumeSource,
   options: FindOptions,
-): Promise<Checkpoint> {
+): Promise<Checkpoint | undefined> {
+  if (checkpoint === 'none') return undefined;
   if (typeof checkpoint !== 'string') return readCheckpoint(checkpoint.file);
   const { checkpointsPath } = new RunDirectory(directory);
   const found =
@@ -189,6 +206,14 @@ async function isDirectory(file: string): Promise<boolean> {
     const cause = systemErrorCode(error) === 'ENOENT' ? 'no such file or directory' : systemErrorCode(error);
     throw notFound(`cannot resume from ${file}: ${cause ?? String(error)}`);
   }
+}
+
+function autoWhere(): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_RESUME_AUTO',
+    message: '--resume auto requires --run-dir, the directory of the run to begin or to resume',
+  });
 }
 
 function notFound(message: string): LockstepError {

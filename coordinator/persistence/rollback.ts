@@ -43,6 +43,9 @@ interface Origin {
   readonly from: string;
 }
 
+/** The name, for people, of the point before the first step. */
+export const THE_BEGINNING = 'the beginning';
+
 /** The rollback of one run. */
 export class Rollback implements TrainingRollback {
   readonly #options: RollbackOptions;
@@ -106,7 +109,7 @@ export class Rollback implements TrainingRollback {
   async #beginAgain(): Promise<Origin> {
     const { state, store, recreateInitial } = this.#options;
     const initial = new Map(snapshotOf(await recreateInitial()).map(({ name, ...tensor }) => [name, tensor]));
-    const from = 'the beginning';
+    const from = THE_BEGINNING;
     await store.continueFrom(-1);
     restoreSnapshot(state, initial, { step: 0, path: from });
     return { progress: FIRST_PROGRESS, from };

@@ -5,7 +5,7 @@ import type { ResumePoint } from '../output/run-recorder.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { readSource, restoreCheckpoint } from './resume.ts';
 import type { ResumeSource } from './resume.ts';
-import { Rollback } from './rollback.ts';
+import { Rollback, THE_BEGINNING } from './rollback.ts';
 import { runIdentity } from './run-identity.ts';
 import { checkpointBytes } from '../training/memory-plan.ts';
 import { initialState } from '../training/prepare.ts';
@@ -26,7 +26,7 @@ export interface RunStartOptions {
   readonly directory: RunDirectory;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
-  /** The checkpoints to resume from; undefined for a run that begins. */
+  /** The run or checkpoint to resume from; undefined for a run that begins. */
   readonly source: ResumeSource | undefined;
   readonly allowOlder: boolean | undefined;
   /** `performance.now()` of the session's start. */
@@ -81,8 +81,9 @@ export async function startOrResume(options: RunStartOptions): Promise<RunStart>
     from,
     wallSeconds: wallSeconds(),
   });
-  const resumed = found && pointAt(progress, found.path);
-  if (resumed) await store.continueFrom(resumed.step);
+  // A run that begins again drops the records of its first attempt, as one that resumes drops later ones.
+  const resumed = source && pointAt(progress, found?.path ?? THE_BEGINNING);
+  if (found) await store.continueFrom(found.step);
   const saved = { name, identity, stepsPerEpoch: perEpoch, state, store, start: progress, wallSeconds };
   const checkpointer = checkpoint ? new Checkpointer({ config: checkpoint, ...saved }) : undefined;
   const onDone = (reached: TrainingProgress, from: string): void => {
@@ -95,7 +96,7 @@ export async function startOrResume(options: RunStartOptions): Promise<RunStart>
     identity,
     stepsPerEpoch: perEpoch,
     store,
-    source: resumed?.from,
+    source: found?.path,
     recreateInitial: () => recreateInitial(prepared, initialFingerprint),
     log,
     onDone,

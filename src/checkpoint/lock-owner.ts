@@ -16,6 +16,8 @@ export interface LockOwner {
   readonly pidNamespace: string | null;
   /** Start time of the process, in ticks since the machine started. Null as above. */
   readonly startTicks: string | null;
+  /** The start by Slurm that it belongs to, and the number of earlier ones; null outside of Slurm. */
+  readonly slurm: { readonly id: string; readonly restarts: number } | null;
   /** Start time for people; no decision depends on a clock. */
   readonly startedAt: string;
   /** A token that differs for every lock. */
@@ -32,9 +34,16 @@ export function describeSelf(): LockOwner {
     bootId: readText('/proc/sys/kernel/random/boot_id')?.trim() ?? null,
     pidNamespace: readPidNamespace(),
     startTicks: readProcess(process.pid)?.startTicks ?? null,
+    slurm: readSlurm(),
     startedAt: new Date().toISOString(),
     token: randomBytes(12).toString('hex'),
   };
+}
+
+function readSlurm(): LockOwner['slurm'] {
+  const { SLURM_CLUSTER_NAME = '', SLURM_JOB_ID, SLURM_RESTART_COUNT = '0' } = process.env;
+  if (SLURM_JOB_ID === undefined || !/^\d{1,9}$/.test(SLURM_RESTART_COUNT)) return null;
+  return { id: `${SLURM_CLUSTER_NAME}/${SLURM_JOB_ID}`, restarts: Number(SLURM_RESTART_COUNT) };
 }
 
 function readPidNamespace(): string | null {
@@ -52,17 +61,29 @@ export function parseOwner(text: string | undefined): LockOwner | undefined {
     // It may be shown on a terminal.
     const isText = (field: unknown): boolean => typeof field === 'string' && /^\P{Cc}{1,255}$/u.test(field);
     const isTextOrNull = (field: unknown): boolean => field === null || isText(field);
-    const { pid, host, bootId, pidNamespace, startTicks, startedAt, token } = value;
+    const { pid, host, bootId, pidNamespace, startTicks, slurm, startedAt, token } = value;
     const isWhole =
       Number.isSafeInteger(pid) &&
       (pid as number) > 0 &&
       [host, startedAt, token].every(isText) &&
       [bootId, pidNamespace, startTicks].every(isTextOrNull) &&
+      isSlurm(slurm) &&
       TOKEN.test(token as string);
     return isWhole ? (value as LockOwner) : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isSlurm(value: unknown): boolean {
+  if (value === null) return true;
+  const { id, restarts } = value as Partial<Record<'id' | 'restarts', unknown>>;
+  return typeof id === 'string' && Number.isSafeInteger(restarts);
+}
+
+/** Tells whether Slurm had started an owner for the same as `self`, which it starts again only once that has ended. */
+export function isEarlierStart({ slurm: earlier }: LockOwner, { slurm }: LockOwner): boolean {
+  return earlier !== null && slurm !== null && earlier.id === slurm.id && earlier.restarts < slurm.restarts;
 }
 
 /** Tells whether an owner of this machine still runs. */

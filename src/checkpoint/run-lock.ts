@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeSelf, isAlive, parseOwner, type LockOwner } from './lock-owner.ts';
+import { describeSelf, isAlive, isEarlierStart, parseOwner, type LockOwner } from './lock-owner.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import { readRegularFileSync } from '../regular-file.ts';
 
@@ -199,6 +199,7 @@ function isLink(file: string): boolean {
  * @throws LockstepError unless the owner is certain to be dead
  */
 function refuseUnlessDead(file: string, owner: LockOwner, self: LockOwner): void {
+  if (isEarlierStart(owner, self)) return;
   const who = `run is in use by pid ${owner.pid} on host ${owner.host}`;
   const since = `${path.dirname(file)}: ${who}, since ${owner.startedAt}`;
   if (owner.host !== self.host) throw inUse(since, ifItIsGone(file, 'this host cannot tell'));

@@ -14,9 +14,12 @@ import {
   expectUndisturbedState,
   readFiles,
   trainResumable,
+  trainUntilKilled,
 } from '../helpers/resumable-run.ts';
-import { listCheckpoints, readBits, untilEpoch } from '../helpers/run-records.ts';
+import { listCheckpoints, readBits, readEvents, untilEpoch } from '../helpers/run-records.ts';
 import { tableRun } from '../helpers/table-run.ts';
+
+const AUTO = ['--resume', 'auto'];
 
 describe('--resume', () => {
   it('--resume refuses and names every change that would change the bits, and leaves the run as it was', async () => {
@@ -56,6 +59,23 @@ describe('--resume', () => {
     const resumed = await trainResumable(cwd, ['--resume', 'last', '--allow-older']);
     expect(resumed).toMatchObject({ exitCode: 0 });
     expect(resumed.stderr).toContain(`resuming after step ${kept}`);
+    await expectUndisturbed(cwd);
+  });
+
+  it('--resume auto begins a run, begins it again before its first checkpoint, resumes it, and keeps its end', async () => {
+    const cwd = tableRun(RESUMABLE);
+    const plan = await trainResumable(cwd, [...AUTO, '--dry-run']);
+    expect(plan.stdout).toContain('\nresume   nothing: there is no checkpoint yet\n');
+    await trainUntilKilled(cwd, 'coordinator.afterStep@step=2', AUTO);
+    expect(listCheckpoints(path.join(cwd, 'run'))).toEqual([]);
+    await trainUntilKilled(cwd, 'coordinator.afterStep@step=2', AUTO);
+    expect(readEvents(path.join(cwd, 'run'))).toContain('runResumed');
+    await trainUntilKilled(cwd, 'coordinator.afterStep@step=25', AUTO);
+    const { exitCode, stderr } = await trainResumable(cwd, AUTO);
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(/resuming after step [1-9]\d*, from .*run\/checkpoints\/step-/);
+    await expectUndisturbed(cwd);
+    expect(await trainResumable(cwd, AUTO)).toMatchObject({ exitCode: 0 });
     await expectUndisturbed(cwd);
   });
 

@@ -19,7 +19,8 @@ export function missingForNamespaces(programs: readonly string[]): string | unde
   return status === 0 ? undefined : 'the right to make network namespaces';
 }
 
-function isInstalled(program: string): boolean {
+/** Tells whether a program is in PATH, or where root has more of them. */
+export function isInstalled(program: string): boolean {
   const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin'];
   return folders.some((folder) => fs.existsSync(path.join(folder, program)));
 }

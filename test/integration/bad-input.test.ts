@@ -53,7 +53,7 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
     args: ['train', 'table.yaml', '--resume', ''],
     exitCode: 2,
     stderr:
-      "error: option '--resume <last|best|path>' argument '' is invalid. expected a path; this one is empty.\n" +
+      "error: option '--resume <last|best|auto|path>' argument '' is invalid. expected a path; this one is empty.\n" +
       USAGE,
   },
   'an unknown key': {

@@ -42,7 +42,7 @@ describe('invalid options of the API', () => {
     [{ threads: 1.5 }, `threads: expected a whole number from 1 to 256, or "auto", got 1.5${ofTrain}`],
     [{ runDirectory: '' }, `runDirectory: expected a path, got ""${ofTrain}`],
     [{ runDirectory: 'a\0b' }, `runDirectory: expected a path, got "a\\u0000b"${ofTrain}`],
-    [{ resume: 5 }, `resume: expected "last", "best" or a path, got 5${ofTrain}`],
+    [{ resume: 5 }, `resume: expected "last", "best", "auto" or a path, got 5${ofTrain}`],
     [{ allowOlder: 'no' }, `allowOlder: expected true or false, got "no"${ofTrain}`],
     [{ baseDirectory: {} }, `baseDirectory: expected a path, got an object${ofTrain}`],
     [{ onEpoch: 42 }, `onEpoch: expected a function, got 42${ofTrain}`],

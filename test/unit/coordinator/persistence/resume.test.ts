@@ -45,12 +45,30 @@ test('a checkpoint file inside a run resumes that run, and any other file starts
   const directoryFor = async (name: string): Promise<string | undefined> => {
     const file = path.join(root, name);
     const found = await findResumeSource({ resume: file, runDirectory: undefined, name: 'house' });
-    expect(found.checkpoint).toEqual({ file });
-    return found.directory;
+    expect(found?.checkpoint).toEqual({ file });
+    return found?.directory;
   };
   expect(await directoryFor(`run/${CHECKPOINT}`)).toBe(path.join(root, 'run'));
   expect(await directoryFor(CHECKPOINT)).toBeUndefined();
   expect(await directoryFor('copy.safetensors')).toBeUndefined();
+});
+
+test('auto is the last checkpoint of a directory, a run to begin again, or nothing where none has begun', async () => {
+  const root = directoryOf(`saved/${CHECKPOINT}`, 'cut/checkpoints/other', 'unstarted/metrics.jsonl');
+  const cut = path.join(root, 'cut');
+  fs.writeFileSync(path.join(cut, 'metrics.jsonl'), '{"_step":1}\n');
+  const find = (name: string) =>
+    findResumeSource({ resume: 'auto', runDirectory: path.join(root, name), name: 'house' });
+  expect(await find('saved')).toEqual({ directory: path.join(root, 'saved'), checkpoint: 'last' });
+  expect(await find('cut')).toEqual({ directory: cut, checkpoint: 'none' });
+  for (const name of ['unstarted', 'nowhere']) expect(await find(name)).toBeUndefined();
+  fs.writeFileSync(path.join(cut, 'summary.json'), '{}');
+  expect(await find('cut')).toBeUndefined();
+});
+
+test('auto without a directory is refused: the newest run may be that of another command', async () => {
+  const found = findResumeSource({ resume: 'auto', runDirectory: undefined, name: 'house' });
+  await expect(found).rejects.toMatchObject({ code: 'E_RESUME_AUTO', exitCode: 2 });
 });
 
 test.each([

@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { LockOwner } from '../../../../src/checkpoint/lock-owner.ts';
 import { lockRunDirectory } from '../../../../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../../../../src/errors.ts';
@@ -143,6 +143,20 @@ describe('the lock of a dead process', () => {
 
   test.skipIf(!isLinux)(`a lock is taken over if the machine has restarted since${needs}`, async () => {
     await lockedBy({ bootId: 'before' });
+    await expectTakenOver();
+  });
+
+  test('a lock from another host is taken over if Slurm has started the same again, and only then', async () => {
+    vi.stubEnv('SLURM_CLUSTER_NAME', 'west');
+    vi.stubEnv('SLURM_JOB_ID', '17');
+    vi.stubEnv('SLURM_RESTART_COUNT', '1');
+    onTestFinished(() => void vi.unstubAllEnvs());
+    for (const slurm of [{ id: 'west/17', restarts: 1 }, { id: 'east/17', restarts: 0 }, null]) {
+      await lockedBy({ host: 'far', slurm });
+      expect((await refusal()).message).toContain('on host far');
+      fs.rmSync(file);
+    }
+    await lockedBy({ host: 'far', slurm: { id: 'west/17', restarts: 0 } });
     await expectTakenOver();
   });
 
