@@ -119,11 +119,23 @@ export function readRegularFileSync(path: string, maxBytes: number): Buffer {
 
 /** Permission bits of group and others. */
 const SHARED_MODE = 0o077;
+/** The bit that lets a group read. */
+const GROUP_READ = 0o040;
 
-/** Warns if other users may open a file that holds a secret; `what` names that. */
-export function warnIfShared(file: string, what: string, warn: (message: string) => void): void {
-  const { mode } = fs.statSync(file);
-  if (process.platform === 'win32' || (mode & SHARED_MODE) === 0) return;
+/**
+ * Warns if users other than the one who asks may open a file that holds a secret; `what` names that. A file
+ * that root hands over, as Kubernetes and systemd do, is read by the bit of a group.
+ */
+export function warnIfShared(
+  file: string,
+  what: string,
+  warn: (message: string) => void,
+  user = process.geteuid?.(),
+): void {
+  const { mode, uid } = fs.statSync(file);
+  const isHandedOver = uid === 0 && user !== 0;
+  const shared = isHandedOver ? SHARED_MODE & ~GROUP_READ : SHARED_MODE;
+  if (process.platform === 'win32' || (mode & shared) === 0) return;
   const octal = (mode & 0o777).toString(8).padStart(4, '0');
   warn(`${what} ${file} is open to other users (mode ${octal}): chmod 600 ${shellWord(file)}`);
 }

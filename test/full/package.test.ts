@@ -48,6 +48,7 @@ it('the package has no sources, tests or source maps', () => {
     'LICENSE',
     'README.md',
     'bench',
+    'deploy',
     'dist',
     'docs',
     'examples',

@@ -18,7 +18,7 @@ const RETIRED: readonly {
   },
   { word: /\b[Ss]egments?\b|[a-z]Segments?\b/, instead: 'shard' },
   { word: /\b[Pp]ieces?\b|[a-z]Pieces?\b|\bPiece[A-Z]/, instead: 'bucket' },
-  { word: /\b[Jj]obs?\b|[a-z]Job\b|\bJob[A-Z]/, instead: 'task', except: /slurm/ },
+  { word: /\b[Jj]obs?\b|[a-z]Job\b|\bJob[A-Z]/, instead: 'task', except: /deploy|slurm/ },
   { word: /\bRowRange\b|\bRange(Name|Message|Answer)\b/, instead: 'task' },
   { word: /\b[Kk]eeper\b|Keeper\b/, instead: 'checkpointer' },
   { word: /\b[Ss]ites?\b|[a-z]Site\b/, instead: 'workspace' },

@@ -13,7 +13,12 @@ import { readBytes } from '../../../src/data/dataset/source-file.ts';
 import { formatError, LockstepError } from '../../../src/errors.ts';
 import { readModel } from '../../../src/predict/load-model.ts';
 import { readToken } from '../../../src/protocol/token.ts';
-import { readRegularFile, readRegularFileSync, UnreadableFile } from '../../../src/regular-file.ts';
+import {
+  readRegularFile,
+  readRegularFileSync,
+  UnreadableFile,
+  warnIfShared,
+} from '../../../src/regular-file.ts';
 import { temporaryDirectory } from '../../helpers/temporary-directory.ts';
 
 let directory: string;
@@ -126,6 +131,27 @@ describe('a pipe without a writer', () => {
     expect(() => new JsonlFile(pipe)).toThrow(/^ENXIO: no such device or address, open /);
     expect(() => [...readRecords(pipe)]).toThrow('it is a pipe, not a regular file');
   });
+});
+
+describe('a file that holds a secret', () => {
+  const isRoot = process.getuid?.() === 0;
+  it.skipIf(!isRoot)(
+    `a secret that root hands over to a group causes no warning, unless all may read it${isRoot ? '' : ': needs root'}`,
+    () => {
+      const file = place('token.txt');
+      const warningsFor = (mode: number, user: number): string[] => {
+        fs.writeFileSync(file, 'secret');
+        fs.chmodSync(file, mode);
+        const warnings: string[] = [];
+        warnIfShared(file, 'token file', (message) => warnings.push(message), user);
+        return warnings;
+      };
+      expect(warningsFor(0o440, 1000)).toEqual([]);
+      expect(warningsFor(0o440, 0)).toHaveLength(1);
+      expect(warningsFor(0o444, 1000)).toHaveLength(1);
+      expect(warningsFor(0o460, 1000)).toHaveLength(1);
+    },
+  );
 });
 
 describe('readRecords', () => {
