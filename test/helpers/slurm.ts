@@ -14,6 +14,7 @@ import { isInstalled } from './namespaces.ts';
 
 const PROGRAMS = ['munged', 'slurmctld', 'slurmd', 'sbatch', 'srun', 'scancel', 'scontrol', 'squeue'];
 const NODES = ['node1', 'node2'];
+const ENDS = ['COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL', 'OUT_OF_MEMORY'];
 const POLL_MS = 100;
 const DEADLINE_MS = 20_000;
 
@@ -27,6 +28,8 @@ export function missingForSlurm(): string | undefined {
 /** A job as `scontrol` shows it. */
 export interface SlurmJob {
   readonly state: string;
+  /** False while it waits, runs, or is between the two. */
+  readonly isOver: boolean;
   /** The exit code of its script. */
   readonly exitCode: number;
   readonly restarts: number;
@@ -65,8 +68,10 @@ export class SlurmCluster {
   job(id: string): SlurmJob {
     const shown = this.tell('scontrol', '--oneliner', 'show', 'job', id);
     const field = (name: string): string => new RegExp(`\\b${name}=(\\w+)`).exec(shown)?.[1] ?? '';
+    const state = field('JobState');
     return {
-      state: field('JobState'),
+      state,
+      isOver: ENDS.includes(state),
       exitCode: Number(field('ExitCode')),
       restarts: Number(field('Restarts')),
     };
@@ -74,7 +79,7 @@ export class SlurmCluster {
 
   /** Resolves once a job is over and its processes have ended. */
   async untilOver(id: string): Promise<SlurmJob> {
-    while (['PENDING', 'RUNNING', 'COMPLETING'].includes(this.job(id).state)) await sleep(POLL_MS);
+    while (!this.job(id).isOver) await sleep(POLL_MS);
     await until(() => this.#queue() === '', `the processes of job ${id} to end`);
     return this.job(id);
   }
