@@ -112,7 +112,7 @@ describe('the status of a run', () => {
 
   it('a worker with a token of its own has the name of its line, and is sent away for good when the line goes', async () => {
     const run = await startCoordinator({
-      flags: ['--min-workers', '2', '--worker-tokens', 'workers.txt'],
+      flags: ['--min-workers', '3', '--worker-tokens', 'workers.txt'],
       files: { 'workers.txt': `alpha ${TOKENS[0]}\nbeta ${TOKENS[1]}\n` },
     });
     const [alpha, beta] = TOKENS.map((token) =>
@@ -124,6 +124,7 @@ describe('the status of a run', () => {
     const { exitCode, stderr } = await (alpha as CliProcess).finished;
     expect(stderr).toMatch(/error\[E_UNAUTHORIZED\]: .* does not accept this worker's token/);
     expect(exitCode).toBe(5);
+    startWorker(run);
     startWorker(run);
     await expectUndisturbedEnd(run);
     expect((await (beta as CliProcess).finished).exitCode).toBe(0);
