@@ -169,7 +169,9 @@ it('a run with model.init starts from the saved model with any workforce', async
   expect(start).toBe(saved);
   expect(alone).not.toBe(start);
   expect(together).toBe(alone);
+});
 
+describe('forms of data for any workforce', () => {
   it('rows that are streamed from a file give the bits of a dataset in memory', async () => {
     const layers = [
       { kind: 'dense' as const, units: 32, activation: 'relu' as const },
