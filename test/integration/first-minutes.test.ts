@@ -202,7 +202,7 @@ describe('doctor', () => {
 describe('completion', () => {
   it.each([
     [['ins'], ['inspect']],
-    [['train', '--re'], ['--resume']],
+    [['train', '--res'], ['--resume']],
     [
       ['train', '--topology', ''],
       ['star', 'tree'],
