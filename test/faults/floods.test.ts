@@ -20,7 +20,7 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
 const deadlineMs = 120_000;
 const SHORT = { epochs: 60 };
-const LONG = { epochs: 300 };
+const LONG = { epochs: 450 };
 const SIDE = 32;
 const NUM_IMAGES = 65_536;
 
