@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { LockstepError } from '../src/errors.ts';
 import { readRunMetrics } from '../src/predict/run-metrics.ts';
 import { loadModel } from '../src/predict/load-model.ts';
-import { isLoopback } from '../src/protocol/connection.ts';
+import { hostAndPort, isLoopback } from '../src/protocol/connection.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { startServer } from '../src/serve/server.ts';
 import { createRuntime } from './runtime.ts';
@@ -43,8 +43,7 @@ export async function serve(run: string, { port, host, tokenFile }: ServeArgumen
     onBug: (error) => log.error(error instanceof Error ? (error.stack ?? error.message) : String(error)),
   });
   if (!isLoopback(host)) log.warn(`traffic on ${host} is not encrypted: use it on a network you trust`);
-  const shown = host.includes(':') ? `[${host}]` : host;
-  log.info(`serving ${model.name} on http://${shown}:${server.port}`);
+  log.info(`serving ${model.name} on http://${hostAndPort(host, server.port)}`);
   if (!signal.aborted) await once(signal, 'abort');
   await server.close();
   signal.throwIfAborted();

@@ -22,8 +22,10 @@ export const delimiter = (text: string): string => {
   throw new InvalidArgumentError('expected one character, tab or spaces.');
 };
 
+export const isCoordinatorUrl = (text: string): boolean => /^wss?:\/\/\S+$/.test(text) && URL.canParse(text);
+
 export const coordinatorUrl = (text: string): string => {
-  if (/^wss?:\/\/\S+$/.test(text) && URL.canParse(text)) return text;
+  if (isCoordinatorUrl(text)) return text;
   throw new InvalidArgumentError('expected a URL such as wss://example.org/lockstep/.');
 };
 

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import type { ListeningAggregator } from '../aggregator/listening-aggregator.ts';
 import { Interrupted } from './endings.ts';
 import { createRuntime, parseAddress } from './runtime.ts';
+import { isCoordinatorUrl } from './syntax-options.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_THREADS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
@@ -30,7 +31,7 @@ export async function work(
   url: string,
   { announce, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
-  if (!/^wss?:\/\/[^\s]+$/.test(url) || !URL.canParse(url)) {
+  if (!isCoordinatorUrl(url)) {
     throw new LockstepError({
       category: 'usage',
       code: 'E_WORKER_URL',

@@ -117,6 +117,26 @@ export function readRegularFileSync(path: string, maxBytes: number): Buffer {
   }
 }
 
+/** Time between two looks at files that are followed. */
+const FOLLOW_MS = 10_000;
+
+/** Calls `onChange` within ten seconds of a change of any of the files; returns the function that ends this. */
+export function followFiles(files: readonly string[], onChange: () => void): () => void {
+  const stateOf = (): string =>
+    files
+      .map((file) => fs.statSync(file, { throwIfNoEntry: false }))
+      .map((stats) => stats && [stats.ino, stats.mtimeMs, stats.size].join())
+      .join();
+  let known = stateOf();
+  const timer = setInterval(() => {
+    const state = stateOf();
+    if (state === known) return;
+    known = state;
+    onChange();
+  }, FOLLOW_MS).unref();
+  return () => clearInterval(timer);
+}
+
 /** Permission bits of group and others. */
 const SHARED_MODE = 0o077;
 /** The bit that lets a group read. */

@@ -1,6 +1,6 @@
 // The server of the dashboard: a page, its files, and a stream of what happens in a run. It only reads.
 // Of a run that goes on it lives in a thread of its own, so that watching does not slow training down.
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -12,6 +12,7 @@ import sirv from 'sirv';
 import { LockstepError } from '../../src/errors.ts';
 import { listenError } from '../../src/protocol/listen-error.ts';
 import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
+import { isSameSecret } from '../../src/protocol/token.ts';
 import type { ComputeActivity } from '../training/compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
 import type { DashboardSnapshot } from './dashboard-state.ts';
@@ -207,13 +208,13 @@ export class DashboardServer {
   /** Lets a browser in that has shown the token; it shows it once in the address, and then a cookie. */
   #letIn(request: IncomingMessage, response: ServerResponse, url: URL): boolean {
     const { token } = this.#address;
-    if (token === undefined || isEqual(cookieOf(request), this.#cookieValue(token))) return true;
+    if (token === undefined || isSameSecret(cookieOf(request), this.#cookieValue(token))) return true;
     const shown = url.searchParams.get('token');
     if (shown === null) {
       refuse(response, 401, 'a token is required: open this address with ?token=TOKEN at its end');
       return false;
     }
-    if (!isEqual(shown, token)) {
+    if (!isSameSecret(shown, token)) {
       refuse(response, 401, 'wrong token');
       return false;
     }
@@ -328,10 +329,4 @@ function refuse(response: ServerResponse, status: number, message: string): void
 function cookieOf({ headers }: IncomingMessage): string {
   const pairs = (headers.cookie ?? '').split(';').map((pair) => pair.trim().split('='));
   return pairs.find(([name]) => name === COOKIE)?.[1] ?? '';
-}
-
-/** Hashes are compared: they are of one length, and the time taken tells nothing about the secret. */
-function isEqual(shown: string, secret: string): boolean {
-  const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return timingSafeEqual(hash(shown), hash(secret));
 }

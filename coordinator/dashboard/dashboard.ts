@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads';
 import type { ErrorDetails } from '../../src/errors.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
+import { hostAndPort } from '../../src/protocol/connection.ts';
 import type { ComputeActivity } from '../training/compute.ts';
 import type { DashboardAddress } from './dashboard-server.ts';
 
@@ -94,8 +95,7 @@ export class Dashboard {
 
 /** The address of a page, for people: a token is not written into logs. */
 export function urlOf({ host, token }: DashboardAddress, port: number): string {
-  const name = host.includes(':') ? `[${host}]` : host;
-  return `http://${name}:${port}/${token === undefined ? '' : '?token=TOKEN'}`;
+  return `http://${hostAndPort(host, port)}/${token === undefined ? '' : '?token=TOKEN'}`;
 }
 
 async function firstReport(thread: Worker): Promise<ThreadReport> {

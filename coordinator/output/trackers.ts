@@ -6,6 +6,7 @@ import type { Config } from '../../src/config/schema.ts';
 import type { Logger } from '../../src/log.ts';
 import { shellWord } from '../../src/printable.ts';
 import type { HttpDeadlines } from './http-client.ts';
+import { hostAndPort } from '../../src/protocol/connection.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import type { RunDirectory } from './run-directory.ts';
 import type { RemoteRun } from './remote-logger.ts';
@@ -61,7 +62,7 @@ export async function openTrackers(run: TrackedRun): Promise<Map<string, MetricL
       const { PrometheusLogger } = await import('./prometheus-logger.ts');
       const logger = new PrometheusLogger({ run: config.name });
       const port = await logger.listen(prometheus);
-      log.info(`Prometheus: metrics at http://${prometheus.host}:${port}/metrics`);
+      log.info(`Prometheus: metrics at http://${hostAndPort(prometheus.host, port)}/metrics`);
       return logger;
     });
   }

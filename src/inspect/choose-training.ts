@@ -191,17 +191,21 @@ export function chooseForImages(size: TaskSize, shape: Shape): Training {
   const numRows = trainingRows(size);
   const batchSize = batchFor(numRows, 128);
   const { layers, work } = convolutions(shape, size.outputs);
-  const epochs = Math.max(5, Math.min(60, Math.round(IMAGE_WORK / (3 * work * numRows))));
   return {
     layers,
     optimizer: { kind: 'adam', learningRate: 0.001 },
     batchSize,
     shards: shardsFor(batchSize),
-    epochs,
-    patience: Math.max(3, Math.round(epochs / 6)),
+    ...epochsFor(IMAGE_WORK / (3 * work * numRows)),
     split: splitFor(size),
     why: `${countOf(numRows, 'training image')} of ${shape.join('x')}`,
   };
+}
+
+/** Epochs for which there is time, within reason, and how many of them may bring nothing. */
+function epochsFor(affordable: number): Pick<Training, 'epochs' | 'patience'> {
+  const epochs = Math.max(5, Math.min(60, Math.round(affordable)));
+  return { epochs, patience: Math.max(3, Math.round(epochs / 6)) };
 }
 
 /** Convolutions that halve the sides until they are small, and the multiplications of a sample. */
@@ -248,14 +252,12 @@ export function chooseForPositions(size: TaskSize, shape: Shape, vocabulary?: nu
   layers.push({ kind: 'dense', units: size.outputs });
   const seen = vocabulary === undefined ? inputs : units;
   const work = positions * units * (4 * (seen + units) + 4 * units + 2 * Math.min(positions, MAX_ATTENDED));
-  const epochs = Math.max(5, Math.min(60, Math.round(SEQUENCE_WORK / (3 * work * numRows))));
   return {
     layers,
     optimizer: { kind: 'adam', learningRate: 0.004 },
     batchSize,
     shards: shardsFor(batchSize),
-    epochs,
-    patience: Math.max(3, Math.round(epochs / 6)),
+    ...epochsFor(SEQUENCE_WORK / (3 * work * numRows)),
     split: splitFor(size),
     why: `${countOf(numRows, 'training sample')} of ${countOf(positions, 'position')}`,
   };

@@ -1,12 +1,11 @@
 // TLS 1.3 from PEM files: read, checked, explained in words, and read again when they are renewed.
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
-import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import { TLSSocket, type SecureContextOptions } from 'node:tls';
 import { LockstepError } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { readRegularFileSync, warnIfShared } from '../regular-file.ts';
+import { followFiles, readRegularFileSync, warnIfShared } from '../regular-file.ts';
 
 /** The PEM files of one end of a connection. */
 export interface TlsFiles {
@@ -25,7 +24,6 @@ export interface TlsFiles {
 const MAX_FILE_BYTES = 2 ** 20;
 /** Node.js gives a client two minutes. */
 const HANDSHAKE_TIMEOUT_MS = 5000;
-const RENEWAL_CHECK_MS = 10_000;
 const DAY_MS = 86_400_000;
 const LAST_DAYS = 14;
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
@@ -123,25 +121,17 @@ export function problemOfClient(socket: unknown): string | undefined {
   return `its client certificate is not accepted (${String(socket.authorizationError)})`;
 }
 
-function followRenewals(server: https.Server, files: TlsFiles, log: Logger): void {
-  const stateOf = (): string =>
-    [files.cert, files.key, files.ca]
-      .map((file) => file !== undefined && fs.statSync(file, { throwIfNoEntry: false }))
-      .map((stats) => stats && [stats.ino, stats.mtimeMs, stats.size].join())
-      .join();
-  let known = stateOf();
-  const timer = setInterval(() => {
-    const state = stateOf();
-    if (state === known) return;
-    known = state;
+function followRenewals(server: https.Server, tls: TlsFiles, log: Logger): void {
+  const files = [tls.cert, tls.key, tls.ca].filter((file) => file !== undefined);
+  const unfollow = followFiles(files, () => {
     try {
-      server.setSecureContext(readTls(files, log));
-      log.info(`took the renewed certificate in ${files.cert}`);
+      server.setSecureContext(readTls(tls, log));
+      log.info(`took the renewed certificate in ${tls.cert}`);
     } catch (error) {
       log.warn(`kept the old certificate: ${(error as Error).message}`);
     }
-  }, RENEWAL_CHECK_MS).unref();
-  server.once('close', () => clearInterval(timer));
+  });
+  server.once('close', unfollow);
 }
 
 function readFile(file: string): Buffer {

@@ -26,15 +26,18 @@ export function generateToken(): string {
   return randomBytes(32).toString('base64url');
 }
 
-/**
- * Tells whether a request's `Authorization` shows the token. Hashes are compared: they are of one length,
- * and the time taken tells nothing about the token.
- */
+/** Tells whether a request's `Authorization` shows the token. */
 export function isAuthorized(authorization: string | undefined, token: string): boolean {
-  return timingSafeEqual(sha256(authorization ?? ''), sha256(`Bearer ${token}`));
+  return isSameSecret(authorization ?? '', `Bearer ${token}`);
 }
 
-function sha256(text: string): Buffer {
+/** Hashes are compared: they are of one length, and the time taken tells nothing about the secret. */
+export function isSameSecret(shown: string, secret: string): boolean {
+  return timingSafeEqual(hashSecret(shown), hashSecret(secret));
+}
+
+/** The SHA-256 by which secrets are compared. */
+export function hashSecret(text: string): Buffer {
   return createHash('sha256').update(text).digest();
 }
 

@@ -1,16 +1,14 @@
 // Tokens of single workers: a file with a line for each, its name and its token. The file is read again when it
 // changes, so that a worker is let in, or shut out, while the run goes on.
-import { createHash, timingSafeEqual } from 'node:crypto';
-import fs from 'node:fs';
+import { timingSafeEqual } from 'node:crypto';
 import { LockstepError } from '../errors.ts';
 import { MAX_WORKER_NAME_LENGTH, MAX_WORKERS } from '../limits.ts';
 import type { Logger } from '../log.ts';
-import { readRegularFileSync, warnIfShared } from '../regular-file.ts';
-import { checkedToken } from './token.ts';
+import { followFiles, readRegularFileSync, warnIfShared } from '../regular-file.ts';
+import { checkedToken, hashSecret } from './token.ts';
 
 /** 1,024 workers with the longest names and tokens take some 600 KB. */
 const MAX_FILE_BYTES = 2 ** 20;
-const CHANGE_CHECK_MS = 10_000;
 
 /** The tokens of one file. */
 export class WorkerTokens {
@@ -18,20 +16,18 @@ export class WorkerTokens {
   readonly #log: Logger;
   /** SHA-256 of `Bearer TOKEN` by the worker's name. */
   #hashes: ReadonlyMap<string, Buffer>;
-  #state: string;
 
   /** @throws LockstepError (exit 2) for a file that cannot be read, or has other lines than names with tokens */
   constructor(file: string, log: Logger) {
     this.#file = file;
     this.#log = log;
-    this.#state = stateOf(file);
     this.#hashes = readTokens(file);
     warnIfShared(file, 'file of tokens', (message) => log.warn(message));
   }
 
   /** The worker whose token an `Authorization` shows; all are compared, so that the time taken tells nothing. */
   nameOf(authorization: string | undefined): string | undefined {
-    const shown = sha256(authorization ?? '');
+    const shown = hashSecret(authorization ?? '');
     let found: string | undefined;
     for (const [name, hash] of this.#hashes) if (timingSafeEqual(hash, shown)) found = name;
     return found;
@@ -39,16 +35,12 @@ export class WorkerTokens {
 
   /** Calls `onChange` whenever the file has been read again; returns the function that ends this. */
   follow(onChange: () => void): () => void {
-    const timer = setInterval(() => {
+    return followFiles([this.#file], () => {
       if (this.#readAgain()) onChange();
-    }, CHANGE_CHECK_MS).unref();
-    return () => clearInterval(timer);
+    });
   }
 
   #readAgain(): boolean {
-    const state = stateOf(this.#file);
-    if (state === this.#state) return false;
-    this.#state = state;
     try {
       this.#hashes = readTokens(this.#file);
       this.#log.info(`took ${this.#hashes.size} tokens from ${this.#file}`);
@@ -58,11 +50,6 @@ export class WorkerTokens {
       return false;
     }
   }
-}
-
-function stateOf(file: string): string {
-  const stats = fs.statSync(file, { throwIfNoEntry: false });
-  return stats ? [stats.ino, stats.mtimeMs, stats.size].join() : '';
 }
 
 function readTokens(file: string): Map<string, Buffer> {
@@ -81,14 +68,10 @@ function readTokens(file: string): Map<string, Buffer> {
     if (words.length !== 2 || !/^[\x21-\x7e]+$/.test(name) || name.length > MAX_WORKER_NAME_LENGTH)
       throw tokensError(`${place}: expected a name and a token`);
     if (hashes.has(name)) throw tokensError(`${place}: ${name} has a token already`);
-    hashes.set(name, sha256(`Bearer ${checkedToken(token, place)}`));
+    hashes.set(name, hashSecret(`Bearer ${checkedToken(token, place)}`));
   }
   if (hashes.size > 0 && hashes.size <= MAX_WORKERS) return hashes;
   throw tokensError(`${file} has ${hashes.size} tokens; expected 1 to ${MAX_WORKERS}`);
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }
 
 function tokensError(message: string, cause?: unknown): LockstepError {
