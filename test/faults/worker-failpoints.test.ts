@@ -22,17 +22,17 @@ describe('a worker that fails during a run', () => {
     [
       'fails on a task',
       'worker.beforeCompute@worker=1@step=7:throw',
-      /worker 1 .* failed on a task: error made by failpoint worker\.beforeCompute/,
+      /worker \d .* failed on a task: error made by failpoint worker\.beforeCompute/,
     ],
     [
       'misses a bucket of the weights and says so',
       'worker.stale@worker=1@version=7@bucket=1:skip',
-      /worker 1 .* left: round \d+ wants weights version 7, which is incomplete or has another fingerprint/,
+      /worker \d .* left: round \d+ wants weights version 7, which is incomplete or has another fingerprint/,
     ],
     [
       'fails in the middle of sending a task',
       'worker.afterCompute@worker=1@step=7@bucket=1:throw',
-      /worker 1 .* failed on a task: error made by failpoint worker\.afterCompute/,
+      /worker \d .* failed on a task: error made by failpoint worker\.afterCompute/,
     ],
     ['is killed before its first message', 'worker.afterCompute@worker=1#1:kill', KILLED],
   ])('a worker that %s does not change the weights', async (_, failpoint, told) => {
