@@ -18,6 +18,10 @@ export interface LockOwner {
   readonly startTicks: string | null;
   /** The start by Slurm that it belongs to, and the number of earlier ones; null outside of Slurm. */
   readonly slurm: { readonly id: string; readonly restarts: number } | null;
+  /** Seconds without a sign of life after which another process may take the lock; null: never. */
+  readonly lease: number | null;
+  /** The address at which it takes workers; null if it takes none. */
+  readonly address: string | null;
   /** Start time for people; no decision depends on a clock. */
   readonly startedAt: string;
   /** A token that differs for every lock. */
@@ -26,8 +30,14 @@ export interface LockOwner {
 
 const TOKEN = /^[0-9a-f]{24}$/;
 
+/** Longest lease. */
+export const MAX_LEASE_S = 3600;
+
 /** Describes this process, with a new token. */
-export function describeSelf(): LockOwner {
+export function describeSelf({
+  lease = null,
+  address = null,
+}: Partial<Pick<LockOwner, 'lease' | 'address'>> = {}): LockOwner {
   return {
     pid: process.pid,
     host: os.hostname(),
@@ -35,6 +45,8 @@ export function describeSelf(): LockOwner {
     pidNamespace: readPidNamespace(),
     startTicks: readProcess(process.pid)?.startTicks ?? null,
     slurm: readSlurm(),
+    lease,
+    address,
     startedAt: new Date().toISOString(),
     token: randomBytes(12).toString('hex'),
   };
@@ -61,12 +73,13 @@ export function parseOwner(text: string | undefined): LockOwner | undefined {
     // It may be shown on a terminal.
     const isText = (field: unknown): boolean => typeof field === 'string' && /^\P{Cc}{1,255}$/u.test(field);
     const isTextOrNull = (field: unknown): boolean => field === null || isText(field);
-    const { pid, host, bootId, pidNamespace, startTicks, slurm, startedAt, token } = value;
+    const { pid, host, bootId, pidNamespace, startTicks, slurm, lease, address, startedAt, token } = value;
     const isWhole =
       Number.isSafeInteger(pid) &&
       (pid as number) > 0 &&
       [host, startedAt, token].every(isText) &&
-      [bootId, pidNamespace, startTicks].every(isTextOrNull) &&
+      [bootId, pidNamespace, startTicks, address].every(isTextOrNull) &&
+      isLease(lease) &&
       isSlurm(slurm) &&
       TOKEN.test(token as string);
     return isWhole ? (value as LockOwner) : undefined;
@@ -75,19 +88,40 @@ export function parseOwner(text: string | undefined): LockOwner | undefined {
   }
 }
 
+function isLease(value: unknown): boolean {
+  return value === null || (typeof value === 'number' && value > 0 && value <= MAX_LEASE_S);
+}
+
 function isSlurm(value: unknown): boolean {
   if (value === null) return true;
   const { id, restarts } = value as Partial<Record<'id' | 'restarts', unknown>>;
   return typeof id === 'string' && Number.isSafeInteger(restarts);
 }
 
+/** What this process knows about an owner: `unknown` says why it cannot tell. */
+export type OwnerState = 'dead' | 'alive' | { readonly unknown: string };
+
+/** Tells whether an owner is certain to be dead or alive. */
+export function stateOfOwner(owner: LockOwner, self: LockOwner): OwnerState {
+  if (isEarlierStart(owner, self)) return 'dead';
+  if (owner.host !== self.host) return { unknown: 'this host cannot tell' };
+  if (owner.bootId !== self.bootId) {
+    // The machine has restarted since, unless another one has its name: a lease is waited for.
+    return owner.lease === null ? 'dead' : { unknown: 'it is of another start of this host' };
+  }
+  if (owner.pidNamespace !== self.pidNamespace) {
+    return { unknown: 'it is or was in another container, so this one cannot tell' };
+  }
+  return isAlive(owner) ? 'alive' : 'dead';
+}
+
 /** Tells whether Slurm had started an owner for the same as `self`, which it starts again only once that has ended. */
-export function isEarlierStart({ slurm: earlier }: LockOwner, { slurm }: LockOwner): boolean {
+function isEarlierStart({ slurm: earlier }: LockOwner, { slurm }: LockOwner): boolean {
   return earlier !== null && slurm !== null && earlier.id === slurm.id && earlier.restarts < slurm.restarts;
 }
 
 /** Tells whether an owner of this machine still runs. */
-export function isAlive({ pid, startTicks }: LockOwner): boolean {
+function isAlive({ pid, startTicks }: LockOwner): boolean {
   if (startTicks === null) return answersToSignals(pid);
   const found = readProcess(pid);
   // A zombie has ended; another start time is another process.

@@ -1,25 +1,36 @@
-// One coordinator per run directory. The file `lock` names its owner. It is created only where no file is,
-// so one process has it; a lock whose owner is dead is removed first.
-//
-// Removing by name could hit the live lock of a process that was faster, so only one process at a time may
-// remove the lock of a dead owner: the one that has `lock.TOKEN`, a lock of the same kind on that dead
-// owner's token. If its holder dies too, it is itself a lock to be removed in the same way.
+// One coordinator per run directory: the locks of lease.ts as files, and their owners' signs of life.
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeSelf, isAlive, isEarlierStart, parseOwner, type LockOwner } from './lock-owner.ts';
+import { promisify } from 'node:util';
+import { type Lease, LOCK, run, takeLock, ownerIn } from './lease.ts';
+import type { Contender, Incumbent, LockDisk, LockFile, Predecessor, Sign } from './lease.ts';
+import { describeSelf, stateOfOwner, type LockOwner } from './lock-owner.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import { readRegularFileSync } from '../regular-file.ts';
 
 /** A run directory that is ours. */
 export interface RunLock {
   readonly owner: LockOwner;
+  /** The owner whose lock was taken away; undefined where the directory was free. */
+  readonly predecessor: Predecessor | undefined;
+  /**
+   * To be called before a line is appended to a file that only we have open.
+   * @throws LockstepError (E_LEASE_LOST, exit 1) if another process may have the directory
+   */
+  readonly requireHeld: () => void;
+  /** To be called before something gets a name or loses it: looks at the lock itself. Throws the same. */
+  readonly requireSurely: () => void;
+  /** Called once, with that error, as soon as it is known; until it is set, nobody is. */
+  onLost: (error: LockstepError) => void;
   /** Frees the directory. Does nothing if the lock is not ours any more. */
-  release(): void;
+  readonly release: () => void;
 }
 
-const REMOVAL_LOCK = /^lock\.[0-9a-f]{24}$/;
+/** The settings of a lock; without a lease it is its owner's for as long as that may be alive. */
+export type LockOptions = Partial<Pick<LockOwner, 'lease' | 'address'>>;
+
 /** Maximum size of a lock: several times the size of an owner. */
 const MAX_LOCK_BYTES = 16 * 1024;
 /**
@@ -28,150 +39,360 @@ const MAX_LOCK_BYTES = 16 * 1024;
  */
 const READ_ATTEMPTS = 20;
 const READ_PAUSE_MS = 50;
-/** Maximum number of rounds, each lost to a process that was faster; only a bug loses this many. */
-const MAX_ROUNDS = 100;
+/** Pause between two looks at a lock whose lease may be running out. */
+const WATCH_MS = 250;
+/** Signs of life in the time of a lease. */
+const SIGNS_PER_LEASE = 5;
+/** A process that did not look for longer was not awake, and has not seen that a lock stood still. */
+const MAX_GAP_MS = 1000;
 
 /**
- * Takes `directory` for this process.
+ * Takes `directory` for this process; waits for the lease of an owner that this one cannot judge.
  *
  * @throws LockstepError (E_RUN_IN_USE, exit 2) if another process has it, or may
  * have it; E_RUN_LOCK (exit 1) if it cannot be taken
  */
-export async function lockRunDirectory(directory: string): Promise<RunLock> {
-  try {
-    return await takeLock(directory);
-  } catch (error) {
-    if (systemErrorCode(error) === undefined || error instanceof LockstepError) throw error;
-    const message = `cannot lock ${directory}: ${(error as Error).message}`;
-    throw new LockstepError({ category: 'failure', code: 'E_RUN_LOCK', message, cause: error });
-  }
-}
-
-async function takeLock(directory: string): Promise<RunLock> {
-  const file = path.join(directory, 'lock');
-  const owner = describeSelf();
-  await acquire(file, owner);
-  removeLeftovers(directory);
-  return { owner, release: () => removeIfOwned(file, owner) };
-}
-
-/** Creates `file` with `owner` in it; the lock of a dead owner makes way. */
-async function acquire(file: string, owner: LockOwner): Promise<void> {
-  for (let round = 0; round < MAX_ROUNDS; round++) {
-    const other = await readOwner(file);
-    if (other) {
-      refuseUnlessDead(file, other, owner);
-      await removeDead(file, other, owner);
-    } else if (publish(file, owner)) {
-      return;
+export async function lockRunDirectory(directory: string, options: LockOptions = {}): Promise<RunLock> {
+  const candidate = new Candidate(directory, options);
+  let numUnreadable = 0;
+  for (;;) {
+    const outcome = candidate.tryToLead(({ unknown }) => unknown !== undefined);
+    if ('release' in outcome) return outcome;
+    const { owner } = outcome;
+    if (!owner) {
+      if (++numUnreadable === READ_ATTEMPTS) throw saysNothing(outcome.file, '');
+      await sleep(READ_PAUSE_MS);
+    } else if (owner.lease === null || outcome.unknown === undefined || outcome.hasMoved) {
+      throw inUse(directory, owner, outcome);
+    } else {
+      await sleep(WATCH_MS);
     }
   }
-  throw inUse(`${file} changes faster than it can be read`, 'try again');
 }
 
-/**
- * Removes the lock of `dead`. Nobody else does so meanwhile: it cannot become another's between the check
- * and the removal.
- */
-async function removeDead(file: string, dead: LockOwner, owner: LockOwner): Promise<void> {
-  const removal = path.join(path.dirname(file), `lock.${dead.token}`);
-  await acquire(removal, owner);
-  removeIfOwned(file, dead);
-  fs.rmSync(removal, { force: true });
+/** Another process that has a run directory, as far as is known. */
+export interface Occupant {
+  /** Its lock. */
+  readonly file: string;
+  /** Undefined where its lock does not say. */
+  readonly owner: LockOwner | undefined;
+  /** The reason why this process cannot tell whether it is alive; undefined where it is certain to be. */
+  readonly unknown: string | undefined;
+  /** Seconds since it was seen to give a sign of life. */
+  readonly silentSeconds: number;
+  /** True once it has given one while this process looked. */
+  readonly hasMoved: boolean;
 }
 
-function removeIfOwned(file: string, owner: LockOwner): void {
-  try {
-    if (parseOwner(readLock(file))?.token === owner.token) fs.rmSync(file, { force: true });
-  } catch {
-    // Something else is there now, and is left alone; an error here must not hide how the run ended.
+/** A process that wants to have a run directory. It measures the silence of the owner by its own clock. */
+export class Candidate {
+  readonly #directory: string;
+  readonly #contender: Contender;
+  #seen = { text: '', token: '', silentMs: 0, hasMoved: false, lookedMs: 0 };
+
+  constructor(directory: string, options: LockOptions) {
+    this.#directory = directory;
+    const self = describeSelf(options);
+    this.#contender = {
+      self,
+      disk: new LockFiles(directory),
+      standingOf: (owner) => {
+        const state = stateOfOwner(owner, self);
+        return typeof state === 'string' ? state : 'unknown';
+      },
+      // The monotonic clock stands still while the machine is suspended; the other one shows that.
+      clocks: [() => performance.now(), () => Date.now()],
+    };
+  }
+
+  /**
+   * Tries once. The lock of an owner whose lease is over is taken only if `mayExpire` says so.
+   * @throws LockstepError (E_RUN_IN_USE, exit 2) where something other than a lock has its name; E_RUN_LOCK
+   * (exit 1) if the directory cannot be used
+   */
+  tryToLead(mayExpire: (occupant: Occupant) => boolean): RunLock | Occupant {
+    try {
+      const attempt = run(
+        takeLock(this.#contender, (owner, text) => {
+          this.#look(owner, text);
+          const occupant = this.#occupant({ name: LOCK, owner });
+          return owner.lease !== null && occupant.silentSeconds >= owner.lease && mayExpire(occupant);
+        }),
+      );
+      if ('incumbent' in attempt) return this.#occupant(attempt.incumbent);
+      return new OwnedLock({ ...attempt, contender: this.#contender, directory: this.#directory });
+    } catch (error) {
+      if (systemErrorCode(error) === undefined || error instanceof LockstepError) throw error;
+      const message = `cannot lock ${this.#directory}: ${(error as Error).message}`;
+      throw new LockstepError({ category: 'failure', code: 'E_RUN_LOCK', message, cause: error });
+    }
+  }
+
+  #look({ token }: LockOwner, text: string): void {
+    const now = performance.now();
+    const { silentMs, lookedMs, ...seen } = this.#seen;
+    if (seen.text !== text) {
+      this.#seen = { text, token, silentMs: 0, hasMoved: seen.token === token, lookedMs: now };
+    } else {
+      this.#seen = { ...seen, silentMs: silentMs + Math.min(MAX_GAP_MS, now - lookedMs), lookedMs: now };
+    }
+  }
+
+  #occupant({ name, owner }: Incumbent): Occupant {
+    const state = owner && stateOfOwner(owner, this.#contender.self);
+    const { silentMs, hasMoved } = this.#seen;
+    const unknown = typeof state === 'object' ? state.unknown : undefined;
+    return {
+      file: path.join(this.#directory, name),
+      owner,
+      unknown,
+      silentSeconds: silentMs / 1000,
+      hasMoved,
+    };
   }
 }
 
-/**
- * Removes locks on removal that dead processes left. A live process that has one finds that the run has an
- * owner.
- */
-function removeLeftovers(directory: string): void {
-  const names = fs.readdirSync(directory).filter((name) => REMOVAL_LOCK.test(name));
-  for (const name of names) fs.rmSync(path.join(directory, name), { force: true });
+/** The lock of this process, with signs of life if it has a lease. */
+class OwnedLock implements RunLock {
+  readonly owner: LockOwner;
+  readonly predecessor: Predecessor | undefined;
+  readonly #lease: Lease;
+  readonly #directory: string;
+  readonly #file: OpenLockFile;
+  #timer: NodeJS.Timeout | undefined;
+  #error: LockstepError | undefined;
+  #onLost: ((error: LockstepError) => void) | undefined;
+  /** The failure of the last sign of life. */
+  #failure: unknown;
+
+  constructor({
+    contender,
+    directory,
+    lease,
+    predecessor,
+  }: {
+    readonly contender: Contender;
+    readonly directory: string;
+    readonly lease: Lease;
+    readonly predecessor: Predecessor | undefined;
+  }) {
+    this.owner = contender.self;
+    this.predecessor = predecessor;
+    this.#directory = directory;
+    this.#lease = lease;
+    this.#file = lease.file as OpenLockFile;
+    if (this.owner.lease !== null) this.#wait(this.owner.lease);
+  }
+
+  set onLost(onLost: (error: LockstepError) => void) {
+    this.#onLost = onLost;
+    if (this.#error) onLost(this.#error);
+  }
+
+  readonly requireHeld = (): void => this.#require(false);
+
+  readonly requireSurely = (): void => this.#require(true);
+
+  readonly release = (): void => {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    try {
+      run(this.#lease.release());
+    } catch {
+      // Something else is there now, and is left alone; an error here must not hide how the run ended.
+    }
+  };
+
+  #wait(lease: number): void {
+    const next = (): void => {
+      void this.#giveSign().finally(() => this.#timer && this.#wait(lease));
+    };
+    this.#timer = setTimeout(next, (1000 * lease) / SIGNS_PER_LEASE).unref();
+  }
+
+  /** Writes a sign of life, without holding up the event loop; or finds out whether it is too late for one. */
+  async #giveSign(): Promise<void> {
+    try {
+      if (!this.#lease.isTimely) return this.requireHeld();
+      await this.#file.writeSoon(this.#lease.nextSign());
+      this.#failure = undefined;
+    } catch (error) {
+      this.#failure = error;
+      if (error === this.#error || this.#lease.isTimely) return;
+      // A disk that is full, and does not even overwrite, may have room again.
+      if (!['ENOSPC', 'EDQUOT'].includes(systemErrorCode(error) ?? '')) this.#lose();
+    }
+  }
+
+  #require(isSure: boolean): void {
+    if (this.#error) throw this.#error;
+    if (!isSure && this.#lease.isTimely && this.#file.isLinked) return;
+    if (!run(this.#lease.hold(isSure))) throw this.#lose();
+  }
+
+  #lose(): LockstepError {
+    const isFirst = this.#error === undefined;
+    this.#error ??= this.#describeLoss();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (isFirst) this.#onLost?.(this.#error);
+    return this.#error;
+  }
+
+  #describeLoss(): LockstepError {
+    let other: LockOwner | undefined;
+    try {
+      other = ownerIn(readLock(path.join(this.#directory, LOCK)));
+    } catch {
+      // Whatever is there, it is not ours.
+    }
+    const cause = this.#failure;
+    const failed = cause instanceof Error ? `its lease could not be renewed (${cause.message})` : undefined;
+    const is =
+      !other || other.token === this.owner.token
+        ? 'its lock was removed'
+        : `pid ${other.pid} on host ${other.host} has taken it over`;
+    return new LockstepError({
+      category: 'failure',
+      code: 'E_LEASE_LOST',
+      message: `${this.#directory}: this process no longer has the run: ${failed ?? is}`,
+      help: 'nothing more is written here; start this one with --standby, to take over again',
+      cause,
+    });
+  }
+}
+
+/** The locks of a directory. */
+class LockFiles implements LockDisk {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  read(name: string): string | undefined {
+    return readLock(path.join(this.#directory, name));
+  }
+
+  create(name: string, text: string): LockFile | undefined {
+    const file = path.join(this.#directory, name);
+    const temporary = path.join(this.#directory, `.${name}.${randomBytes(6).toString('hex')}.tmp`);
+    // Its name is one that a start of the run removes. Synced, so that a power cut leaves no empty lock.
+    const created = new OpenLockFile(temporary, text);
+    try {
+      fs.linkSync(temporary, file);
+      return created;
+    } catch (error) {
+      created.close();
+      const code = systemErrorCode(error);
+      // ENOENT: another process took the temporary file for a stale one; the caller tries once more.
+      if (code === 'EEXIST' || code === 'ENOENT') return undefined;
+      // Some file systems have no hard links; there, others may see the file before its content.
+      if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') {
+        return createInTwoSteps(file, text);
+      }
+      throw error;
+    } finally {
+      fs.rmSync(temporary, { force: true });
+    }
+  }
+
+  remove(name: string): void {
+    fs.rmSync(path.join(this.#directory, name), { force: true });
+  }
+
+  list(): string[] {
+    return fs.readdirSync(this.#directory);
+  }
+}
+
+function createInTwoSteps(file: string, text: string): LockFile | undefined {
+  try {
+    return new OpenLockFile(file, text);
+  } catch (error) {
+    if (systemErrorCode(error) === 'EEXIST') return undefined;
+    throw error;
+  }
+}
+
+const writeSoon = promisify(fs.write) as (
+  descriptor: number,
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  position: number,
+) => Promise<unknown>;
+const syncSoon = promisify(fs.fdatasync);
+
+/** A new file, kept open: what is written to it later reaches no file that has its name by then. */
+class OpenLockFile implements LockFile {
+  #descriptor: number | undefined;
+  #isWriting = false;
+
+  constructor(file: string, text: string) {
+    this.#descriptor = fs.openSync(file, 'wx');
+    try {
+      this.write(text, 0);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  get isLinked(): boolean {
+    try {
+      return this.#descriptor !== undefined && fs.fstatSync(this.#descriptor).nlink > 0;
+    } catch {
+      // A file system of the network says that the file is gone.
+      return false;
+    }
+  }
+
+  write(text: string, position: number): void {
+    if (this.#descriptor === undefined) throw new Error('the lock is closed');
+    fs.writeSync(this.#descriptor, text, position);
+    // Where the file system is one of the network, only now do others read it.
+    fs.fdatasyncSync(this.#descriptor);
+  }
+
+  async writeSoon({ text, position, written }: Sign): Promise<void> {
+    const descriptor = this.#descriptor;
+    if (descriptor === undefined) return;
+    const bytes = Buffer.from(text);
+    this.#isWriting = true;
+    try {
+      await writeSoon(descriptor, bytes, 0, bytes.length, position);
+      await syncSoon(descriptor);
+    } finally {
+      this.#isWriting = false;
+      if (this.#descriptor === undefined) fs.closeSync(descriptor);
+    }
+    written();
+  }
+
+  close(): void {
+    const descriptor = this.#descriptor;
+    this.#descriptor = undefined;
+    if (descriptor !== undefined && !this.#isWriting) fs.closeSync(descriptor);
+  }
 }
 
 /**
  * Tells whether a run directory has an owner that may be alive: false only where it is certain that it
- * has none. Takes and changes nothing.
+ * has none, or where it is of an earlier start of this machine. Takes and changes nothing.
  */
 export function hasLiveOwner(directory: string): boolean {
   try {
-    const file = path.join(directory, 'lock');
-    const owner = parseOwner(readLock(file));
-    if (owner) refuseUnlessDead(file, owner, describeSelf());
-    return false;
+    const text = readLock(path.join(directory, LOCK));
+    if (text === undefined) return false;
+    const owner = ownerIn(text);
+    const self = describeSelf();
+    if (!owner) return true;
+    const isOfEarlierStart = owner.host === self.host && owner.bootId !== self.bootId;
+    return !isOfEarlierStart && stateOfOwner(owner, self) !== 'dead';
   } catch {
     return true;
   }
-}
-
-/** Creates a file together with its content; returns false if it exists. */
-function publish(file: string, owner: LockOwner): boolean {
-  const temporary = writeTemporary(file, owner);
-  try {
-    fs.linkSync(temporary, file);
-    return true;
-  } catch (error) {
-    const code = systemErrorCode(error);
-    // ENOENT: another process took the temporary file for a stale one; the caller tries once more.
-    if (code === 'EEXIST' || code === 'ENOENT') return false;
-    // Some file systems have no hard links; there, others may see the file before its content.
-    if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') {
-      return publishInTwoSteps(file, owner);
-    }
-    throw error;
-  } finally {
-    fs.rmSync(temporary, { force: true });
-  }
-}
-
-function publishInTwoSteps(file: string, owner: LockOwner): boolean {
-  try {
-    fs.writeFileSync(file, JSON.stringify(owner), { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if (systemErrorCode(error) === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-/**
- * Writes a synced file, so that a power cut leaves no empty lock; its name is one that a start of the run
- * removes.
- */
-function writeTemporary(file: string, owner: LockOwner): string {
-  const name = `.${path.basename(file)}.${randomBytes(6).toString('hex')}.tmp`;
-  const temporary = path.join(path.dirname(file), name);
-  fs.writeFileSync(temporary, `${JSON.stringify(owner)}\n`, { flag: 'wx', flush: true });
-  return temporary;
-}
-
-/**
- * The owner that a file names; undefined if there is no file.
- *
- * @throws LockstepError if it names none
- */
-async function readOwner(file: string): Promise<LockOwner | undefined> {
-  for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
-    const text = readLock(file);
-    if (text === undefined) return undefined;
-    const owner = parseOwner(text);
-    if (owner) return owner;
-    await sleep(READ_PAUSE_MS);
-  }
-  throw saysNothing(file, '');
-}
-
-function saysNothing(file: string, why: string): LockstepError {
-  const help = `if no coordinator runs in this directory, remove ${file}`;
-  return inUse(`${file} does not say who uses the run${why}`, help);
 }
 
 /**
@@ -193,28 +414,25 @@ function isLink(file: string): boolean {
   return fs.lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
-/**
- * Refuses the lock of an owner that may be alive.
- *
- * @throws LockstepError unless the owner is certain to be dead
- */
-function refuseUnlessDead(file: string, owner: LockOwner, self: LockOwner): void {
-  if (isEarlierStart(owner, self)) return;
-  const who = `run is in use by pid ${owner.pid} on host ${owner.host}`;
-  const since = `${path.dirname(file)}: ${who}, since ${owner.startedAt}`;
-  if (owner.host !== self.host) throw inUse(since, ifItIsGone(file, 'this host cannot tell'));
-  // The machine has restarted since: no earlier process is left.
-  if (owner.bootId !== self.bootId) return;
-  if (owner.pidNamespace !== self.pidNamespace) {
-    throw inUse(since, ifItIsGone(file, 'it is or was in another container, so this one cannot tell'));
-  }
-  if (isAlive(owner)) throw inUse(since, 'wait for it to end, or choose another --run-dir');
+function saysNothing(file: string, why: string): LockstepError {
+  const help = `if no coordinator runs in this directory, remove ${file}`;
+  return refusal(`${file} does not say who uses the run${why}`, help);
 }
 
-function ifItIsGone(file: string, cause: string): string {
-  return `${cause} whether it is still running; if you know that it is not, remove ${file}`;
+function inUse(
+  directory: string,
+  { host, pid, startedAt }: LockOwner,
+  { file, hasMoved, unknown }: Occupant,
+): LockstepError {
+  const help =
+    unknown === undefined
+      ? 'wait for it to end, or choose another --run-dir'
+      : hasMoved
+        ? 'it gives signs of life: wait for it to end, choose another --run-dir, or add --standby'
+        : `${unknown} whether it is still running; if you know that it is not, remove ${file}`;
+  return refusal(`${directory}: run is in use by pid ${pid} on host ${host}, since ${startedAt}`, help);
 }
 
-function inUse(message: string, help: string): LockstepError {
+function refusal(message: string, help: string): LockstepError {
   return new LockstepError({ category: 'usage', code: 'E_RUN_IN_USE', message, help });
 }
