@@ -31,6 +31,8 @@ interface RunArguments extends TopologyFlags {
   readonly runDir?: string;
   readonly resume?: string;
   readonly allowOlder?: boolean;
+  readonly standby?: boolean;
+  readonly lease?: number;
   readonly printConfig?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
@@ -176,6 +178,7 @@ async function runCommand(
   { local, folds }: { readonly local?: LocalCompute | undefined; readonly folds?: number | undefined } = {},
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
+  if (args.standby && args.runDir === undefined) throw standbyWhere();
   const { config: loaded } = await loadConfig({ path, overrides: args.set });
   const config = folds === undefined ? loaded : foldConfig(loaded, 1, folds);
   if (args.printConfig) return printData(formatConfigYaml(config));
@@ -184,6 +187,8 @@ async function runCommand(
     runDirectory: args.runDir,
     resume: args.resume,
     allowOlder: args.allowOlder ?? false,
+    standby: args.standby,
+    lease: args.lease,
   };
   if (args.dryRun) {
     const warn = (message: string): void => runtime.log.warn(message);
@@ -214,6 +219,14 @@ function idleToken(): LockstepError {
     message:
       '--token-file is for the dashboard here, and there is none: workers of this machine have a token of their own',
     help: 'add --dashboard HOST:PORT, or leave the token out',
+  });
+}
+
+function standbyWhere(): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_STANDBY',
+    message: '--standby requires --run-dir, the directory of the run to follow or to begin',
   });
 }
 

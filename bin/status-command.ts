@@ -4,7 +4,7 @@ import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { plainTable } from '../coordinator/output/plain-table.ts';
 import { printJson, printText } from '../coordinator/output/results.ts';
-import type { StatusReport } from '../coordinator/output/run-status.ts';
+import type { StandbyReport, StatusReport } from '../coordinator/output/run-status.ts';
 import { LockstepError, systemErrorCode } from '../src/errors.ts';
 import { parseJson } from '../src/json.ts';
 import { formatBytes } from '../src/memory.ts';
@@ -108,6 +108,8 @@ export function formatStatus(report: StatusReport): string {
   const values = Object.entries(metrics).map(
     ([metric, value]) => `  ${metric.padEnd(20)} ${formatMetric(Number(value))}`,
   );
+  if (report.standby)
+    return printable(`${name}: standby, ${formatDuration(report.seconds)}\n${formatStandby(report.standby)}`);
   const lines = [
     `${name}: ${[state, ...place, ...speed, formatDuration(report.seconds)].join(', ')}`,
     ...(report.directory === null ? [] : [`run directory ${report.directory}`]),
@@ -118,6 +120,22 @@ export function formatStatus(report: StatusReport): string {
   if (state === 'waiting' && joinHint !== null) lines.push(joinHint);
   if (report.workers.length > 0) lines.push('', tableOf(report.workers));
   return printable(lines.join('\n'));
+}
+
+function formatStandby({
+  address,
+  leader,
+  leaseSeconds,
+  newestCheckpoint,
+  silentSeconds,
+  step,
+}: StandbyReport): string {
+  const lease = leaseSeconds === null ? 'no lease' : `lease ${leaseSeconds} s`;
+  return [
+    `${leader} leads${address === null ? '' : `, at ${address}`}`,
+    `last sign of life ${silentSeconds.toFixed(1)} s ago (${lease})`,
+    `step ${formatCount(step)}, newest checkpoint ${newestCheckpoint === null ? 'none' : formatCount(newestCheckpoint)}`,
+  ].join('\n');
 }
 
 function tableOf(workers: StatusReport['workers']): string {

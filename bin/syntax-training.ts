@@ -2,7 +2,15 @@
 import { isIPv6 } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { MAX_FOLDS, MAX_THREADS, MAX_TRIALS, MAX_WORKER_NAME_LENGTH, MAX_WORKERS } from '../src/limits.ts';
+import {
+  DEFAULT_LEASE_S,
+  MAX_LEASE_S,
+  MAX_FOLDS,
+  MAX_THREADS,
+  MAX_TRIALS,
+  MAX_WORKER_NAME_LENGTH,
+  MAX_WORKERS,
+} from '../src/limits.ts';
 import type { CoordinatorArguments, TrainArguments } from './run-commands.ts';
 import type { TuneArguments } from './tune-command.ts';
 import type { WorkerArguments } from './worker-command.ts';
@@ -55,6 +63,17 @@ function withConfig(command: Command): Command {
       filePath,
     )
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
+    .addOption(
+      new Option(
+        '--standby',
+        'follow the run in --run-dir while another process leads it, and take over if that one ends, dies or gives no sign of life',
+      ).conflicts(['resume', 'folds', 'dryRun']),
+    )
+    .option(
+      '--lease <seconds>',
+      `time without a sign of life after which another process may take over (default: ${DEFAULT_LEASE_S})`,
+      wholeNumber(2, MAX_LEASE_S),
+    )
     .option('--print-config', 'print the resolved config and exit')
     .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
     .addOption(topologyOption())
@@ -150,7 +169,10 @@ export function addTrainingCommands(program: Command): void {
     .description(
       'work for a coordinator, and reconnect if the connection is lost, until the run is over; told to stop, give the task back, and exit with 143 (SIGTERM) or 130 (SIGINT)',
     )
-    .argument('<url>', 'ws://HOST:PORT of the coordinator, or wss:// where it has a certificate or a proxy')
+    .argument(
+      '<urls...>',
+      'ws://HOST:PORT of the coordinator, or wss:// where it has a certificate or a proxy; with standbys: of each, to be tried in turn',
+    )
     .addOption(
       threadsOption('compute threads; auto: one for each core')
         .argParser(orAuto(wholeNumber(1, MAX_THREADS)))
@@ -183,8 +205,8 @@ export function addTrainingCommands(program: Command): void {
       '--announce <host:port>',
       'with --listen: the address that other workers are told, where they reach this port by another one',
     )
-    .action(async (url: string, options: WorkerArguments) =>
-      (await import('./worker-command.ts')).work(url, options),
+    .action(async (urls: string[], options: WorkerArguments) =>
+      (await import('./worker-command.ts')).work(urls, options),
     );
 }
 

@@ -26,16 +26,17 @@ export interface WorkerArguments extends TlsFlags {
   readonly name?: string;
 }
 
-/** Works for the coordinator at `url` until told to stop. */
+/** Works for the coordinator at one of the URLs until told to stop. */
 export async function work(
-  url: string,
+  urls: readonly string[],
   { announce, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
-  if (!isCoordinatorUrl(url)) {
+  const wrong = urls.find((url) => !isCoordinatorUrl(url));
+  if (wrong !== undefined) {
     throw new LockstepError({
       category: 'usage',
       code: 'E_WORKER_URL',
-      message: `${url} is not the address of a coordinator`,
+      message: `${wrong} is not the address of a coordinator`,
       help: 'for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt',
     });
   }
@@ -49,7 +50,8 @@ export async function work(
   const { log, screen, signal: stopped } = createRuntime();
   const tls = tlsFilesOf(tlsFlags);
   readTls(tls, log);
-  if (!url.startsWith('wss:') && Object.values(tls).some((file) => file !== undefined)) throw idleTls(url);
+  const isPlain = urls.every((url) => !url.startsWith('wss:'));
+  if (isPlain && Object.values(tls).some((file) => file !== undefined)) throw idleTls(urls[0] as string);
   const starter = stdio ? await followStdin() : undefined;
   const signal = starter ? AbortSignal.any([stopped, starter.gone]) : stopped;
   const token =
@@ -64,7 +66,7 @@ export async function work(
   const aggregator =
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
-    const options = { url, tls, token, numThreads, instance, aggregator, log, screen, signal };
+    const options = { urls, tls, token, numThreads, instance, aggregator, log, screen, signal };
     await runWorker({ ...options, name: name ?? rankedName() });
   } finally {
     await aggregator?.end();

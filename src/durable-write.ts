@@ -45,7 +45,7 @@ export async function writeFileDurably(
   { mode = 0o644, onStage }: DurableWriteOptions = {},
 ): Promise<void> {
   const directory = path.dirname(target);
-  const temporary = path.join(directory, `.${path.basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
+  const temporary = temporaryFor(target);
   const slices = typeof content === 'string' || content instanceof Uint8Array ? sliceBytes(content) : content;
   try {
     await writeSynced(temporary, slices, { mode, onStage });
@@ -58,6 +58,12 @@ export async function writeFileDurably(
   }
   onStage?.('fsyncDirectory');
   await syncDirectory(directory);
+}
+
+/** A new name beside a file for what is to replace it; a start of the run removes such files. */
+export function temporaryFor(target: string): string {
+  const { base, dir } = path.parse(target);
+  return path.join(dir, `.${base}.${randomBytes(6).toString('hex')}.tmp`);
 }
 
 /** Cuts bytes, or text in UTF-8, into slices that begin at `start`. */

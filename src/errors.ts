@@ -19,7 +19,7 @@ export const EXIT = {
 } as const;
 
 /** The reason a command failed; decides the exit code. */
-export type ErrorCategory = Exclude<keyof typeof EXIT, 'done' | 'bug' | 'interrupted' | 'terminated'>;
+export type ErrorCategory = Exclude<keyof typeof EXIT, 'done' | 'bug' | 'terminated'>;
 
 /** A place in a file that the user wrote. */
 export interface SourceLocation {

@@ -34,5 +34,9 @@ export const MAX_FOLDS = 100;
 /** Trials of a search; more would take longer than anybody waits. */
 export const MAX_TRIALS = 10_000;
 
+/** Seconds without a sign of life after which another process may take over a run: usually, and at most. */
+export const DEFAULT_LEASE_S = 5;
+export const MAX_LEASE_S = 3600;
+
 /** UTF-16 units of the name that a user gives a worker. */
 export const MAX_WORKER_NAME_LENGTH = 64;

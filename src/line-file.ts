@@ -15,14 +15,20 @@ const MAX_LINE_BYTES = 2 ** 25;
 /** Bytes read at a time: a long run records more than a string or a buffer can hold. */
 const SLICE_BYTES = 2 ** 20;
 
+/** Called before a file is changed; what it throws keeps the file as it is. */
+export type BeforeChange = () => void;
+
 /** A text file that is appended to line by line, synchronously. */
 export class LineFile {
+  readonly #beforeChange: BeforeChange | undefined;
   #descriptor: number | undefined;
   /** Bytes of whole lines. */
   #byteLength: number;
 
   /** Opens for appending; throws the system's error if that fails. */
-  constructor(path: string) {
+  constructor(path: string, beforeChange?: BeforeChange) {
+    this.#beforeChange = beforeChange;
+    beforeChange?.();
     this.#descriptor = fs.openSync(path, FLAGS);
     this.#byteLength = fs.fstatSync(this.#descriptor).size;
   }
@@ -34,6 +40,7 @@ export class LineFile {
   append(line: string | Uint8Array): void {
     const descriptor = this.#open();
     const bytes = Buffer.from(line);
+    this.#beforeChange?.();
     try {
       for (let done = 0; done < bytes.length;) done += fs.writeSync(descriptor, bytes, done);
     } catch (error) {
@@ -45,7 +52,9 @@ export class LineFile {
 
   /** Drops all but the first `byteLength` bytes. Throws as `append` does. */
   cutTo(byteLength: number): void {
-    fs.ftruncateSync(this.#open(), byteLength);
+    const descriptor = this.#open();
+    this.#beforeChange?.();
+    fs.ftruncateSync(descriptor, byteLength);
     this.#byteLength = byteLength;
   }
 
@@ -69,15 +78,29 @@ export class LineFile {
   }
 }
 
+/** Cuts off a last line that is not whole, as of a file that was copied while it grew. */
+export function cutTornLine(path: string): void {
+  const descriptor = fs.openSync(path, 'r+');
+  try {
+    const { size } = fs.fstatSync(descriptor);
+    const slice = Buffer.alloc(Math.min(size, MAX_LINE_BYTES));
+    const numBytes = fs.readSync(descriptor, slice, 0, slice.length, size - slice.length);
+    const end = slice.subarray(0, numBytes).lastIndexOf(0x0a) + 1;
+    fs.ftruncateSync(descriptor, size - slice.length + end);
+  } finally {
+    fs.closeSync(descriptor);
+  }
+}
+
 /** Appends records to a JSONL file. */
 export class JsonlFile {
   readonly #path: string;
   readonly #file: LineFile;
 
   /** Opens for appending; throws the system's error if that fails. */
-  constructor(path: string) {
+  constructor(path: string, beforeChange?: BeforeChange) {
     this.#path = path;
-    this.#file = new LineFile(path);
+    this.#file = new LineFile(path, beforeChange);
   }
 
   /** Writes one line, or none of it, and throws as `LineFile.append` does. */

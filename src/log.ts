@@ -3,7 +3,8 @@
 // cause.
 import { pino, stdTimeFunctions } from 'pino';
 import { prettyFactory } from 'pino-pretty';
-import { LineFile } from './line-file.ts';
+import { LockstepError } from './errors.ts';
+import { type BeforeChange, LineFile } from './line-file.ts';
 import { indentFurther, printable } from './printable.ts';
 import { wrapLines } from './screen.ts';
 import { Screen } from './screen.ts';
@@ -38,8 +39,8 @@ export class LogFile {
   #hasLostLines = false;
 
   /** Opens for appending; throws the system's error if that fails. */
-  open(path: string): void {
-    this.#file = new LineFile(path);
+  open(path: string, beforeChange?: BeforeChange): void {
+    this.#file = new LineFile(path, beforeChange);
     const early = this.#early ?? [];
     this.#early = undefined;
     for (const line of early) this.write(line);
@@ -51,6 +52,8 @@ export class LogFile {
     try {
       this.#file?.append(line);
     } catch (error) {
+      // The file is another process's by now.
+      if (error instanceof LockstepError) return this.close();
       if (this.#hasLostLines) return;
       this.#hasLostLines = true;
       throw error;

@@ -218,6 +218,11 @@ function httpFailure(url: URL, status: number, answer: string): ConnectError {
     case 502:
     case 503:
     case 504:
+      if (/^standby\b/.test(answer)) {
+        return retryable('E_STANDBY', `${url.host} takes no workers (${answer})`, {
+          help: 'give the URL of the one that leads too',
+        });
+      }
       return retryable(
         'E_COORDINATOR_BUSY',
         `${url.host} accepts no workers at the moment (HTTP ${status})`,

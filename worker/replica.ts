@@ -55,7 +55,7 @@ export class Replica {
   readonly plan: EnginePlan;
   /** Number of f32 that result from each row of an evaluation. */
   readonly evaluationWidth: number;
-  readonly #bounds: RunBounds;
+  #bounds: RunBounds;
   readonly #samples: Samples;
   readonly #sums: GradientSums;
   readonly #flats: readonly [FlatWeights, FlatWeights];
@@ -124,9 +124,10 @@ export class Replica {
     this.memory.bytes(this.#samples.address + offset, bytes.byteLength).set(bytes);
   }
 
-  /** Tells whether it was made for the same run, so that nothing has to be loaded again. */
+  /** Tells whether it was made for such a run, so that nothing has to be loaded again. */
   isOf(welcome: WelcomeMessage): boolean {
     const what = ({
+      run: _run,
       worker: _worker,
       nonce: _nonce,
       sharedMemory: _files,
@@ -134,6 +135,19 @@ export class Replica {
       ...rest
     }: WelcomeMessage): string => JSON.stringify(rest);
     return this.#isLoaded && what(welcome) === what(this.#bounds.welcome);
+  }
+
+  /** Works for this run from now on, which may be another one: a run that resumes counts versions anew. */
+  join(welcome: WelcomeMessage): void {
+    if (welcome.run !== this.#bounds.welcome.run) {
+      for (const flat of this.#flats) {
+        flat.version = -1;
+        flat.fingerprints.length = 0;
+        flat.overwritten.clear();
+      }
+      this.#packedVersion = -1;
+    }
+    this.#bounds = { ...this.#bounds, welcome };
   }
 
   /**

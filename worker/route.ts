@@ -1,5 +1,6 @@
 // The way of a worker to its place in the tree of workers. It begins at the coordinator, which may send
 // it on to an aggregator, and that to another one; whatever goes wrong there leads back to the coordinator.
+// Where there are several coordinators, one leads the run and the others stand by: each is asked in turn.
 import type { LockstepError } from '../src/errors.ts';
 import { ConnectError } from './connection.ts';
 import type { SessionEnd } from './session.ts';
@@ -13,19 +14,23 @@ const MAX_REDIRECTS = 16;
 
 /** The route of one worker. */
 export class Route {
-  readonly #coordinator: string;
+  readonly #coordinators: readonly string[];
+  #place = 0;
+  /** Coordinators that could not be reached since the last wait, and those of them that never will be. */
+  #numFailed = 0;
+  #numHopeless = 0;
   #aggregator: string | undefined;
   #unreachable: string | undefined;
   #numAttempts = 0;
   #numRedirects = 0;
 
-  constructor(coordinator: string) {
-    this.#coordinator = coordinator;
+  constructor(coordinators: readonly string[]) {
+    this.#coordinators = coordinators;
   }
 
   /** The address to connect to. */
   get url(): string {
-    return this.#aggregator ?? this.#coordinator;
+    return this.#aggregator ?? (this.#coordinators[this.#place] as string);
   }
 
   /** True on the way to an aggregator, or at it. */
@@ -36,6 +41,31 @@ export class Route {
   /** The aggregator that this worker could not stay with, which the coordinator is to be told. */
   get unreachable(): string | undefined {
     return this.#unreachable;
+  }
+
+  /** True where others take over from a coordinator. */
+  get hasStandbys(): boolean {
+    return this.#coordinators.length > 1;
+  }
+
+  /** Takes note of a connection. */
+  arrive(): void {
+    this.#numFailed = 0;
+    this.#numHopeless = 0;
+  }
+
+  /**
+   * Leads to the next coordinator, since this one could not be reached; `isHopeless` if it never will be.
+   * Returns what to do first: nothing, wait where all have been asked, or give up where all are hopeless.
+   */
+  leave(isHopeless: boolean): 'go' | 'wait' | 'giveUp' {
+    const { length } = this.#coordinators;
+    this.#place = (this.#place + 1) % length;
+    if (isHopeless) this.#numHopeless++;
+    if (++this.#numFailed < length) return 'go';
+    const isOver = this.#numHopeless === length;
+    this.arrive();
+    return isOver ? 'giveUp' : 'wait';
   }
 
   /** Follows the end of a session. */

@@ -17,7 +17,8 @@ import type { SessionEnd } from './session.ts';
 
 /** The settings of a worker, from the command line. */
 export interface WorkerOptions {
-  readonly url: string;
+  /** Those of the coordinator and its standbys. */
+  readonly urls: readonly string[];
   readonly token: string | undefined;
   readonly tls?: TlsFiles | undefined;
   readonly numThreads: number;
@@ -43,6 +44,8 @@ const MAX_FAILURES = 3;
  * the back-off keeps growing.
  */
 const SOUND_SESSION_MS = 10_000;
+/** Time between two pings where a standby would take over: six of them are about as long as a lease. */
+const WATCHFUL_MS = 1000;
 
 /**
  * Works for a coordinator until it says stop, or `signal` aborts.
@@ -51,7 +54,7 @@ const SOUND_SESSION_MS = 10_000;
 export async function runWorker(options: WorkerOptions): Promise<void> {
   const { aggregator, log, name, signal, numThreads, instance } = options;
   const kernelBuilds = await loadKernelBuilds();
-  const route = new Route(options.url);
+  const route = new Route(options.urls);
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
@@ -59,15 +62,16 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   let hasConnected = false;
   try {
     while (!signal.aborted) {
-      const { unreachable, url } = route;
+      const { unreachable } = route;
       const connection = await connectOrWait(options, route, attempt, hasConnected);
       if (!connection) {
         attempt++;
         continue;
       }
       hasConnected = true;
+      route.arrive();
       const connectedMs = performance.now();
-      log.info(`connected to ${url}`);
+      log.info(`connected to ${route.url}`);
       const takesFiles = numFailures === 0;
       progress.connected(connection);
       const parts = { aggregator, instance, kernelBuilds, log, name, numThreads, progress, replica };
@@ -89,7 +93,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
         if (numFailures === MAX_FAILURES) throw keepsFailing(end);
       }
       if (performance.now() - connectedMs >= SOUND_SESSION_MS) attempt = 0;
-      const delayMs = retryDelayMs(attempt++, Math.random);
+      const delayMs = delayOf(route, attempt++);
       log.warn(`session ended: ${end.reason}; connecting again in ${(delayMs / 1000).toFixed(1)} s`);
       await pause(delayMs, signal);
     }
@@ -99,32 +103,50 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   }
 }
 
-/** A connection; or undefined after waiting, when this attempt failed and another makes sense. */
+/**
+ * A connection; or undefined after waiting, when this attempt failed, at every coordinator, and another makes
+ * sense.
+ */
 async function connectOrWait(
   { tls, token, log, signal }: WorkerOptions,
   route: Route,
   attempt: number,
   hasConnected: boolean,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
-  try {
-    return await connect({ url: route.url, tls, token, signal });
-  } catch (error) {
-    if (signal.aborted || !(error instanceof LockstepError)) throw error;
-    const { message, help } = error;
-    if (route.isGivenUp(error)) {
-      log.warn(`${message}; going back to the coordinator`);
+  for (;;) {
+    try {
+      const heartbeatMs = route.hasStandbys ? WATCHFUL_MS : undefined;
+      return await connect({ url: route.url, tls, token, signal, heartbeatMs });
+    } catch (error) {
+      if (signal.aborted || !(error instanceof LockstepError)) throw error;
+      const { message, help } = error;
+      if (route.isGivenUp(error)) {
+        log.warn(`${message}; going back to the coordinator`);
+        return undefined;
+      }
+      const isHopeless = !isWorthRetrying(error, hasConnected);
+      const next = route.isSentOn ? 'wait' : route.leave(isHopeless);
+      if (next === 'giveUp' || (isHopeless && !(error instanceof ConnectError))) throw error;
+      // An aggregator that is not ready is no news, nor is a coordinator that is still away.
+      const isNews = !route.isSentOn && (attempt < MAX_TOLD_ATTEMPTS || attempt % MAX_TOLD_ATTEMPTS === 0);
+      const level = isNews ? 'warn' : 'debug';
+      const hint = attempt === 0 && help !== undefined ? ` (${help})` : '';
+      if (next === 'go') {
+        log[level](`${message}${hint}; asking ${route.url}`);
+        continue;
+      }
+      const delayMs = delayOf(route, attempt);
+      log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
+      await pause(delayMs, signal);
       return undefined;
     }
-    if (!route.isSentOn && !isWorthRetrying(error, hasConnected)) throw error;
-    // An aggregator that is not ready is no news, nor is a coordinator that is still away.
-    const isNews = !route.isSentOn && (attempt < MAX_TOLD_ATTEMPTS || attempt % MAX_TOLD_ATTEMPTS === 0);
-    const level = isNews ? 'warn' : 'debug';
-    const delayMs = retryDelayMs(route.isSentOn ? 1 : attempt, Math.random);
-    const hint = attempt === 0 ? ` (${help})` : '';
-    log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
-    await pause(delayMs, signal);
-    return undefined;
   }
+}
+
+/** An aggregator, or a standby that takes over, is not long in coming. */
+function delayOf(route: Route, attempt: number): number {
+  if (route.isSentOn) return retryDelayMs(1, Math.random);
+  return retryDelayMs(route.hasStandbys ? Math.min(attempt, 1) : attempt, Math.random);
 }
 
 /**

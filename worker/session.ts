@@ -264,6 +264,7 @@ class Session {
     const kept = this.#replica;
     if (kept?.isOf(welcome)) {
       await kept.whenIdle();
+      kept.join(welcome);
       return this.#sayReady(welcome);
     }
     this.#replica = undefined;

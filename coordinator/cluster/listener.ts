@@ -58,6 +58,8 @@ export interface ListenOptions {
 export interface StatusSource {
   /** True once workers may come. */
   readonly isReady: boolean;
+  /** The reason, until then. */
+  readonly notReady: string;
   /** The answer to `/status`, as plain data. */
   report(): unknown;
   /** The answer to `/metrics`. */
@@ -174,7 +176,7 @@ class Admission {
       return refuseUpgrade(socket, refusal);
     }
     const { onConnection } = this;
-    if (!onConnection) return refuseUpgrade(socket, NOT_READY);
+    if (!onConnection) return refuseUpgrade(socket, notReady(this.#options.status));
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#unadmitted.admit(request.socket);
       const { heartbeatMs: intervalMs = HEARTBEAT_MS } = this.#options;
@@ -227,7 +229,9 @@ class Admission {
 }
 
 /** Workers come back by themselves. */
-const NOT_READY: Refusal = { status: 503, message: 'the run is being prepared' };
+function notReady(status: StatusSource | undefined): Refusal {
+  return { status: 503, message: status?.notReady ?? 'the run is being prepared' };
+}
 
 function fullRefusal(maxWorkers: number): Refusal {
   return { status: 503, message: `all ${maxWorkers} places for workers are taken` };
@@ -247,7 +251,7 @@ async function answerRequest(
   if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, 'only GET is answered\n');
   if (path === '/healthz') return answer(200, 'ok');
   if (status && path === '/readyz')
-    return status.isReady ? answer(200, 'ready') : answer(503, `${NOT_READY.message}\n`);
+    return status.isReady ? answer(200, 'ready') : answer(503, `${status.notReady}\n`);
   if (!status || (path !== '/status' && path !== '/metrics'))
     return answer(404, 'a Lockstep coordinator: workers connect by WebSocket\n');
   const refusal = refusalOfReader(request, {

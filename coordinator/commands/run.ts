@@ -1,9 +1,15 @@
 // `lockstep train` and `lockstep coordinator`: prepares a run, gathers the workers,
 // trains, and writes the results.
 import { randomBytes } from 'node:crypto';
+import os from 'node:os';
 import type { Config } from '../../src/config/schema.ts';
 import { formatConfigYaml } from '../../src/config/config-text.ts';
 import type { ArraySets } from '../../src/data/array/arrays.ts';
+import type { LoadedData } from '../../src/data/load.ts';
+import { EXIT, LockstepError } from '../../src/errors.ts';
+import type { RunLock } from '../../src/checkpoint/run-lock.ts';
+import { DEFAULT_LEASE_S } from '../../src/limits.ts';
+import { ANY_HOST, hostAndPort } from '../../src/protocol/connection.ts';
 import type { LogFile, Logger } from '../../src/log.ts';
 import type { Screen } from '../../src/screen.ts';
 import path from 'node:path';
@@ -19,8 +25,8 @@ import type { StartOptions, Workforce } from '../start-compute.ts';
 import { Dashboard } from '../dashboard/dashboard.ts';
 import type { DashboardAddress } from '../dashboard/dashboard-server.ts';
 import { adviceFor } from '../output/advice.ts';
-import { RunStatus } from '../output/run-status.ts';
-import { RunRecorder } from '../output/run-recorder.ts';
+import { RunStatus, type StandbyReport } from '../output/run-status.ts';
+import { RunRecorder, type Takeover, type UnfinishedEnd } from '../output/run-recorder.ts';
 import { openRunDirectory } from '../output/run-directory.ts';
 import type { RunDirectory } from '../output/run-directory.ts';
 import type { SplitMetrics } from '../../src/metrics/definitions.ts';
@@ -34,7 +40,9 @@ import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 import { findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
+import { runIdentity } from '../persistence/run-identity.ts';
 import { startOrResume } from '../persistence/run-start.ts';
+import { awaitTurn } from '../persistence/standby.ts';
 import type { RunStart } from '../persistence/run-start.ts';
 import { stepsPerEpoch, train } from '../training/train.ts';
 import type { StopRequest, TrainingObserver, TrainingResult } from '../training/train.ts';
@@ -54,6 +62,10 @@ export interface RunOptions {
   readonly resume?: string | undefined;
   /** Resume from an older checkpoint where the newest is damaged. */
   readonly allowOlder?: boolean | undefined;
+  /** Follow the run in `runDirectory` while another process leads it, and take over from that one. */
+  readonly standby?: boolean | undefined;
+  /** Seconds without a sign of life after which another process may take over; default 5. */
+  readonly lease?: number | undefined;
   readonly screen: Screen;
   readonly log: Logger;
   readonly logFile: LogFile;
@@ -102,41 +114,72 @@ export interface FinishedRun<Metrics = SplitMetrics> {
 const RECORD_BYTES = 16 * 2 ** 20;
 
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
-export async function runTraining(options: RunOptions): Promise<FinishedRun> {
+export async function runTraining(given: RunOptions): Promise<FinishedRun> {
   const startedMs = performance.now();
-  const { log, workforce } = options;
+  const { log, workforce } = given;
+  /** Aborts when another process may have the run. */
+  const lost = new AbortController();
+  const options = { ...given, signal: AbortSignal.any([given.signal, lost.signal]) };
   /** Closes everything that is open, the newest first. */
   const closers: (() => unknown)[] = [];
-  let summary: Summary | undefined;
-  let hasFailed = false;
+  let end: Summary | UnfinishedEnd | undefined;
   try {
     const status = workforce.kind === 'network' ? new RunStatus(options.config, workforce) : undefined;
     const listener = await openPort(workforce, { log, status });
     closers.unshift(() => listener?.close());
     const dashboard = options.dashboard && (await Dashboard.open(options.dashboard, log));
     closers.unshift(() => dashboard?.close());
-    const run = await prepare(options);
+    const prepared = await prepare(options);
+    const turn = await takeTurn(prepared, { listener, status });
+    if ('summary' in turn) return finishedElsewhere(turn.summary, prepared);
+    const run = { ...prepared, ...turn };
     const directory = await openDirectory(run);
     closers.unshift(() => directory.close());
+    directory.whenLost((loss) => {
+      options.logFile.close();
+      lost.abort(loss);
+    });
     const open = await openRun({ ...run, directory, listener, status, dashboard, startedMs });
     closers.unshift(
-      () => open.recorder.close(summary),
+      () => (directory.loss ? open.recorder.abandon() : open.recorder.close(end as Summary | UnfinishedEnd)),
       () => options.logFile.close(),
     );
     const { resumed } = open.start;
     await open.recorder.openTrackers({ config: options.config, directory, resumed, status });
-    const trained = await trainAndSave(open);
-    summary = trained.summary;
-    if (options.config.plots) await drawPlots(directory, run.prepared, trained.result, log);
+    const { result, summary } = await trainAndSave(open);
+    directory.requireSurely();
+    if (options.config.plots) await drawPlots(directory, run.prepared, result, log);
     await report(directory, run.prepared, summary, log);
     await directory.writeSummary(summary);
-    return finished(directory.path, summary, run.prepared, trained.result);
+    end = summary;
+    return finished(directory.path, summary, run.prepared, result);
   } catch (error) {
-    hasFailed = true;
-    throw error;
+    const cause = (lost.signal.reason as Error | undefined) ?? error;
+    end = unfinishedEnd(cause);
+    throw cause;
   } finally {
+    const hasFailed = end !== undefined && 'reason' in end;
     await closeAll(closers).catch((error: unknown) => logUnlessFirst(error, hasFailed, log));
   }
+}
+
+/** The end of a run as its records tell it: a signal's reason, too, has an exit code. */
+function unfinishedEnd(error: unknown): UnfinishedEnd {
+  const { exitCode = EXIT.bug, message } = error as Partial<LockstepError>;
+  return { reason: error instanceof LockstepError ? error.code : String(message ?? error), exitCode };
+}
+
+/** A run that another process has finished while this one stood by. */
+function finishedElsewhere(summary: Summary, { options, prepared }: PreparedTraining): FinishedRun {
+  options.log.info('the run is finished');
+  const directory = options.runDirectory as string;
+  return { summary, directory, classNames: labelNames(prepared.data), advice: [] };
+}
+
+/** Names of the labels that metrics are about, or of the classes. */
+function labelNames({ classNames, dataset, targetNames }: LoadedData): readonly string[] {
+  const hasLabels = dataset.layout.targetKind === 'values' && targetNames.length > 1;
+  return hasLabels ? targetNames : classNames;
 }
 
 function finished(
@@ -145,7 +188,6 @@ function finished(
   { config, data }: PreparedRun,
   { history, test }: TrainingResult,
 ): FinishedRun {
-  const hasLabels = data.dataset.layout.targetKind === 'values' && data.targetNames.length > 1;
   const { epochs, earlyStopping } = config;
   const advice = adviceFor({
     epochs,
@@ -155,7 +197,7 @@ function finished(
     baseline: summary.baseline,
     largestTarget: largestTarget({ config, data }),
   });
-  return { summary, directory, classNames: hasLabels ? data.targetNames : data.classNames, advice };
+  return { summary, directory, classNames: labelNames(data), advice };
 }
 
 /** The parts of a run before its directory is open. */
@@ -163,24 +205,78 @@ interface PreparedTraining {
   readonly options: RunOptions;
   readonly prepared: PreparedRun;
   readonly state: TrainingState;
-  /** The run or checkpoint to resume from; undefined for a run that begins. */
-  readonly source: ResumeSource | undefined;
 }
 
-/** Loads the data, makes the initial weights, and finds what to resume from. */
+/** What a run that may begin begins with. */
+interface RunTurn {
+  /** The run or checkpoint to resume from; undefined for a run that begins. */
+  readonly source: ResumeSource | undefined;
+  /** The lock of the directory and the leader before, where this process has stood by. */
+  readonly lock?: RunLock | undefined;
+  readonly takeover?: Takeover | undefined;
+  /** The address at which workers are taken. */
+  readonly address: string | undefined;
+}
+
+/** Loads the data and makes the initial weights. */
 async function prepare(options: RunOptions): Promise<PreparedTraining> {
-  const { arrays, config, customMetrics, log, resume, signal, workforce } = options;
+  const { arrays, config, customMetrics, log, signal, workforce } = options;
   const local = localComputeOf(workforce);
   const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local, customMetrics });
   const state = await initialState(prepared);
-  const source =
-    resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
   signal.throwIfAborted();
-  return { options, prepared, state, source };
+  return { options, prepared, state };
 }
 
-function openDirectory({ options, prepared, source }: PreparedTraining): Promise<RunDirectory> {
+/** Finds what to resume from, or the summary of a run that needs no more; a standby waits for its turn before. */
+async function takeTurn(
+  { options, prepared }: PreparedTraining,
+  { listener, status }: Pick<OpenParts, 'listener' | 'status'>,
+): Promise<RunTurn | { readonly summary: Summary }> {
+  const { lease = DEFAULT_LEASE_S, log, resume, runDirectory, signal, standby, workforce } = options;
+  const address = addressOf(workforce, listener);
+  const findSource = async (wanted: string): Promise<ResumeSource | undefined> =>
+    findResumeSource({ ...options, resume: wanted, name: options.config.name });
+  if (!standby || runDirectory === undefined) {
+    return { source: resume === undefined ? undefined : await findSource(resume), address };
+  }
+  const identity = runIdentity(prepared);
+  const onFollowed = (report: StandbyReport): void => status?.standBy(report);
+  const turn = await awaitTurn({
+    directory: runDirectory,
+    address,
+    lease,
+    identity,
+    signal,
+    log,
+    onFollowed,
+  });
+  if ('summary' in turn) return turn;
+  status?.standBy(undefined);
+  try {
+    return { ...turn, source: await findSource('auto'), address };
+  } catch (error) {
+    turn.lock.release();
+    throw error;
+  }
+}
+
+/** The address at which workers are taken, for those who look for it elsewhere. */
+function addressOf(workforce: Workforce, listener: Listener | undefined): string | undefined {
+  if (workforce.kind !== 'network' || !listener) return undefined;
+  const host = ANY_HOST.includes(listener.host) ? os.hostname() : listener.host;
+  return workforce.publicUrl ?? hostAndPort(host, listener.port);
+}
+
+function openDirectory({
+  address,
+  lock,
+  options,
+  prepared,
+  source,
+}: PreparedTraining & RunTurn): Promise<RunDirectory> {
   return openRunDirectory({
+    ...{ address, lock, lease: options.lease ?? DEFAULT_LEASE_S },
     name: options.config.name,
     directory: options.runDirectory ?? source?.directory,
     isResuming: source?.directory !== undefined && isSamePath(options.runDirectory, source.directory),
@@ -214,23 +310,24 @@ interface OpenParts {
 }
 
 /** A run that is ready to train. */
-interface OpenRun extends PreparedTraining, OpenParts {
+interface OpenRun extends PreparedTraining, RunTurn, OpenParts {
   readonly start: RunStart;
   readonly recorder: RunRecorder;
 }
 
 /** Restores the state that the run starts from, and opens its records. */
-async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
-  const { directory, options, prepared } = run;
+async function openRun(run: PreparedTraining & RunTurn & OpenParts): Promise<OpenRun> {
+  const { directory, options, prepared, takeover } = run;
   const { allowOlder, config, log, logFile, screen } = options;
   await directory.removeLeftovers();
   const start = await startOrResume({ ...run, log, allowOlder });
   const { resumed } = start;
-  directory.openRecords(() => logFile.open(directory.logPath));
+  directory.openRecords(() => logFile.open(directory.logPath, directory.requireHeld));
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
+  if (takeover) log.warn(`taking over from ${takeover.leader}, which ${LEADER_ENDS[takeover.reason]}`);
   if (resumed) log.info(`resuming after step ${resumed.step}, from ${resumed.from}`);
-  const records = { config, data: prepared.data, directory, screen, log, resumed };
+  const records = { config, data: prepared.data, directory, screen, log, resumed, takeover };
   const recorder = directory.openRecords(() => new RunRecorder(records));
   start.onSaved = (saved) => {
     directory.becomeLatest((message) => log.warn(message));
@@ -241,6 +338,13 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
   run.status?.show(directory.path, stepsPerEpoch(prepared));
   return { ...run, start, recorder };
 }
+
+/** What happened to a leader, in words. */
+const LEADER_ENDS: Readonly<Record<Takeover['reason'], string>> = {
+  died: 'has died',
+  silent: 'gives no sign of life',
+  ended: 'has ended',
+};
 
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */
 async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: TrainingResult }> {
@@ -282,7 +386,8 @@ async function trainAndSave(run: OpenRun): Promise<{ summary: Summary; result: T
     return { summary: summarize(prepared, result, facts), result };
   } catch (error) {
     hasFailed = true;
-    canResume = await saveUnfinished(ending, error);
+    // Another process goes on with the run, and with its workers.
+    canResume = run.directory.loss !== undefined || (await saveUnfinished(ending, error));
     throw error;
   } finally {
     recorder.endProgress();

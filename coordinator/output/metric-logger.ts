@@ -1,5 +1,5 @@
 // Destinations of metrics during a run: always `metrics.jsonl`, and whatever else the user asked for.
-import { JsonlFile, readRecords } from '../../src/line-file.ts';
+import { type BeforeChange, JsonlFile, readRecords } from '../../src/line-file.ts';
 import { scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { Summary } from './summary.ts';
 
@@ -27,6 +27,8 @@ export interface MetricLogger {
   restart?(records: Iterable<MetricRecord>): void;
   /** Closes the log; without a summary if the run failed or was interrupted. Returns within a deadline. */
   finish(summary: Summary | undefined): Promise<void>;
+  /** Ends without a word, where that differs from a run that failed: the run goes on in another process. */
+  abandon?(): void;
 }
 
 /** Metrics as one JSON object a line, on disk as soon as they are logged. */
@@ -34,9 +36,9 @@ export class JsonlMetricLogger implements MetricLogger {
   readonly #path: string;
   readonly #file: JsonlFile;
 
-  constructor(path: string) {
+  constructor(path: string, beforeChange?: BeforeChange) {
     this.#path = path;
-    this.#file = new JsonlFile(path);
+    this.#file = new JsonlFile(path, beforeChange);
   }
 
   /** All records so far, read from the disk. */
@@ -104,6 +106,13 @@ export class MultiLogger implements MetricLogger {
       }
     });
     await Promise.all(endings);
+  }
+
+  async abandon(): Promise<void> {
+    const endings = [...this.#loggers.values()].map((logger) =>
+      logger.abandon ? logger.abandon() : logger.finish(undefined),
+    );
+    await Promise.allSettled(endings);
   }
 
   #warnOnce(name: string, error: unknown): void {

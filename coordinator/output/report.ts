@@ -38,7 +38,8 @@ export interface ReportOptions {
 
 /** Writes the report. @throws LockstepError (exit 4) if the disk refuses it */
 export async function writeReport(options: ReportOptions): Promise<void> {
-  await writeResultFile(options.directory.reportPath, reportOf(options));
+  const { reportPath, requireSurely } = options.directory;
+  await writeResultFile(reportPath, reportOf(options), requireSurely);
 }
 
 /** The text of a report. */

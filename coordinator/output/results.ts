@@ -5,6 +5,7 @@ import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { printable } from '../../src/printable.ts';
 import { writeFileDurably } from '../../src/durable-write.ts';
+import type { BeforeChange } from '../../src/line-file.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
 
 /**
@@ -44,11 +45,16 @@ export async function printBlocks(
 }
 
 /** Writes the file durably. @throws LockstepError (exit 4) if the disk refuses it. */
-export async function writeResultFile(file: string, content: Uint8Array | string): Promise<void> {
+export async function writeResultFile(
+  file: string,
+  content: Uint8Array | string,
+  beforeChange?: BeforeChange,
+): Promise<void> {
   try {
-    await writeFileDurably(file, content);
+    beforeChange?.();
+    await writeFileDurably(file, content, { onStage: (stage) => stage === 'rename' && beforeChange?.() });
   } catch (cause) {
-    if (systemErrorCode(cause) === undefined) throw cause;
+    if (systemErrorCode(cause) === undefined || cause instanceof LockstepError) throw cause;
     throw new LockstepError({
       category: 'checkpoint',
       code: 'E_RESULT_SAVE',

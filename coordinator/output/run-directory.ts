@@ -2,11 +2,17 @@
 // be written before any training time is spent.
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import fs from 'node:fs/promises';
+import fs, { constants } from 'node:fs/promises';
 import path from 'node:path';
-import { lockRunDirectory, type RunLock } from '../../src/checkpoint/run-lock.ts';
+import { lockRunDirectory, type LockOptions, type RunLock } from '../../src/checkpoint/run-lock.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
-import { makeDirectory, removeStaleTemporaries, writeFileDurably } from '../../src/durable-write.ts';
+import {
+  makeDirectory,
+  removeStaleTemporaries,
+  temporaryFor,
+  writeFileDurably,
+} from '../../src/durable-write.ts';
+import { cutTornLine } from '../../src/line-file.ts';
 import { formatBytes } from '../../src/memory.ts';
 import { stringifyRecord } from '../../src/json.ts';
 import { UnreadableFile } from '../../src/regular-file.ts';
@@ -24,6 +30,12 @@ export interface RunDirectoryOptions {
   readonly parent?: string | undefined;
   /** Continue what `directory` holds instead of refusing it. */
   readonly isResuming?: boolean | undefined;
+  /** The lock of `directory`, where that was taken before. */
+  readonly lock?: RunLock | undefined;
+  /** Seconds for which this process may give no sign of life before another may take the directory. */
+  readonly lease?: number | undefined;
+  /** The address at which workers are taken. */
+  readonly address?: string | undefined;
   /** Bytes that model and records may take; refused when the disk has fewer. */
   readonly bytesNeeded?: number | undefined;
   /** Default: now. */
@@ -84,12 +96,37 @@ export class RunDirectory {
     this.checkpointsPath = path.join(directory, CHECKPOINTS_FOLDER);
   }
 
+  /** The owner before, if its lock was taken away. */
+  get predecessor(): RunLock['predecessor'] {
+    return this.#origin?.lock.predecessor;
+  }
+
+  /** Makes sure that the directory is still ours, by time. @throws LockstepError (E_LEASE_LOST, exit 1) */
+  readonly requireHeld = (): void => this.#origin?.lock.requireHeld();
+
+  /** Makes sure that the directory is still ours, by its lock. @throws LockstepError (E_LEASE_LOST, exit 1) */
+  readonly requireSurely = (): void => this.#origin?.lock.requireSurely();
+
+  /** The error once the directory is no longer ours. */
+  get loss(): LockstepError | undefined {
+    return this.#origin?.lock.loss;
+  }
+
+  /** Has `onLost` called with the error once the directory is no longer ours. */
+  whenLost(onLost: (error: LockstepError) => void): void {
+    if (this.#origin) this.#origin.lock.onLost = onLost;
+  }
+
   /**
    * Removes what a killed process left half-written. Only the holder of the lock may: others may be
-   * writing.
+   * writing. What an owner that is only paused still appends to or renames does not reach the run either.
    */
   async removeLeftovers(): Promise<void> {
     await Promise.all([this.path, this.modelPath].map(removeStaleTemporaries));
+    if (this.predecessor?.isDead !== false) return;
+    for (const file of [this.metricsPath, this.eventsPath, this.logPath, this.csvPath]) {
+      await replaceByCopy(file, this.requireSurely);
+    }
   }
 
   /**
@@ -140,7 +177,7 @@ export class RunDirectory {
 
   /** The resolved config, as YAML text. @throws LockstepError (exit 4) if the disk refuses it. */
   async writeConfig(yaml: string): Promise<void> {
-    await writeResultFile(this.configPath, yaml);
+    await writeResultFile(this.configPath, yaml, this.requireSurely);
   }
 
   /**
@@ -148,7 +185,7 @@ export class RunDirectory {
    * @throws LockstepError (exit 4) if the disk refuses it.
    */
   async writeSummary(summary: Summary): Promise<void> {
-    await writeResultFile(this.summaryPath, `${stringifyRecord(summary, 2)}\n`);
+    await writeResultFile(this.summaryPath, `${stringifyRecord(summary, 2)}\n`, this.requireSurely);
   }
 }
 
@@ -159,12 +196,16 @@ export class RunDirectory {
  */
 export async function openRunDirectory(options: RunDirectoryOptions): Promise<RunDirectory> {
   const { directory, parent = 'runs', isResuming = false, bytesNeeded = 0, startedAt = new Date() } = options;
+  const { address, lease } = options;
   const wanted = directory ?? path.join(parent, directoryName(options.name, startedAt));
   const requireFree = async (): Promise<void> => {
     if (directory !== undefined && !isResuming) await refuseOccupied(new RunDirectory(directory));
   };
-  await requireFree();
-  const { place, made, lock } = await enter(wanted, directory === undefined);
+  const { lock: taken } = options;
+  if (!taken) await requireFree();
+  const { place, made, lock } = taken
+    ? { place: wanted, made: [], lock: taken }
+    : await enter(wanted, { isFresh: directory === undefined, address, lease });
   const folders: string[] = [];
   const origin = { lock, made, folders, parent: directory === undefined ? parent : undefined };
   try {
@@ -185,14 +226,17 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
 type Entered = Pick<RunDirectoryOrigin, 'lock' | 'made'> & { readonly place: string };
 
 /** Makes the directory, if necessary, and takes its lock. */
-async function enter(wanted: string, isFresh: boolean): Promise<Entered> {
+async function enter(
+  wanted: string,
+  { isFresh, ...options }: LockOptions & { readonly isFresh: boolean },
+): Promise<Entered> {
   for (let attempt = 1; ; attempt++) {
     const made: string[] = [];
     try {
       const place = isFresh ? await makeFreshDirectory(wanted, made) : wanted;
       if (!isFresh) made.push(...(await makeDirectory(wanted)));
       await probe(place);
-      return { place, made, lock: await lockRunDirectory(place) };
+      return { place, made, lock: await lockRunDirectory(place, options) };
     } catch (error) {
       await removeEmpty(made);
       if (hasVanished(error) && attempt < ENTER_ATTEMPTS) continue;
@@ -264,6 +308,16 @@ function occupied(directory: string, what: string, elseHelp = ''): LockstepError
     message: `${directory} holds ${what}`,
     help: `choose another --run-dir${elseHelp}`,
   });
+}
+
+/** Gives a file that grows another inode: who has it open from before appends to what nobody reads. */
+async function replaceByCopy(file: string, beforeChange: () => void): Promise<void> {
+  if (!(await exists(file))) return;
+  const copy = temporaryFor(file);
+  await fs.copyFile(file, copy, constants.COPYFILE_FICLONE);
+  cutTornLine(copy);
+  beforeChange();
+  await fs.rename(copy, file);
 }
 
 /** Writes something, since mkdir succeeds on directories that exist but are read-only. */

@@ -35,6 +35,7 @@ export type RunEvent =
       /** A checkpoint's file. */
       readonly from: string;
     }
+  | ({ readonly type: 'runTakenOver'; readonly step: number } & Takeover)
   /** Steps after this one are taken again, since they were wrong or may have been. */
   | { readonly type: 'runRolledBack'; readonly step: number; readonly from: string }
   | {
@@ -63,7 +64,25 @@ export type RunEvent =
   /** The training has ended before its last epoch: by `earlyStopping`, or by who asked for it. */
   | { readonly type: 'trainingStopped'; readonly step: number; readonly epoch: number; readonly by: string }
   | { readonly type: 'runFinished'; readonly weightsSha256: string }
-  | { readonly type: 'runEnded' };
+  | ({ readonly type: 'runEnded' } & UnfinishedEnd);
+
+/** The end of a run that did not finish. */
+export interface UnfinishedEnd {
+  /** The code of an error, or words. */
+  readonly reason: string;
+  /** The exit code of the command. */
+  readonly exitCode: number;
+}
+
+/** The taking over of a run by a standby. */
+export interface Takeover {
+  /** The process that led the run. */
+  readonly leader: string;
+  /** It has died, has given no sign of life for as long as its lease, or has ended and left the run. */
+  readonly reason: 'died' | 'silent' | 'ended';
+  /** Time since it was last known to be alive. */
+  readonly silentSeconds: number;
+}
 
 /** The run that a recorder writes about, and its destinations. */
 export interface RunRecorderOptions {
@@ -74,6 +93,8 @@ export interface RunRecorderOptions {
   readonly log: Logger;
   /** The point that the run resumes from, if it was interrupted. */
   readonly resumed?: ResumePoint | undefined;
+  /** The leader from whom it was taken over, if so. */
+  readonly takeover?: Takeover | undefined;
 }
 
 /** The point from which an interrupted run resumes. */
@@ -102,10 +123,10 @@ export class RunRecorder implements TrainingObserver {
   readonly #startedMs: number;
   #progress: Progress | undefined;
 
-  constructor({ config, data, directory, screen, log, resumed }: RunRecorderOptions) {
-    this.#metricsFile = new JsonlMetricLogger(directory.metricsPath);
+  constructor({ config, data, directory, screen, log, resumed, takeover }: RunRecorderOptions) {
+    this.#metricsFile = new JsonlMetricLogger(directory.metricsPath, directory.requireHeld);
     if (resumed) this.#metricsFile.keepLeading(wasLoggedBefore(resumed));
-    this.#events = new JsonlFile(directory.eventsPath);
+    this.#events = new JsonlFile(directory.eventsPath, directory.requireHeld);
     this.#log = log;
     this.#metrics = this.#logTo(new Map());
     this.#monitor = config.earlyStopping?.monitor;
@@ -113,6 +134,7 @@ export class RunRecorder implements TrainingObserver {
     const { epochs, batchSize } = config;
     this.#progressSize = { epochs, steps: epochs * numBatches(data.splits.train.length, batchSize) };
     this.#startedMs = performance.now() - 1000 * (resumed?.wallSeconds ?? 0);
+    if (takeover) this.event({ type: 'runTakenOver', step: resumed?.step ?? 0, ...takeover });
     if (resumed) this.event({ type: 'runResumed', step: resumed.step, from: resumed.from });
     this.event({
       type: 'runStarted',
@@ -197,15 +219,20 @@ export class RunRecorder implements TrainingObserver {
     this.#progress = undefined;
   }
 
-  /** Closes all records; without a summary if the run did not finish. */
-  async close(summary: Summary | undefined): Promise<void> {
+  /** Closes all records of a run that finished, or did not. */
+  async close(end: Summary | UnfinishedEnd): Promise<void> {
+    const summary = 'reason' in end ? undefined : end;
     if (summary?.test) this.#warnOfNotFinite('the test', Object.entries(scalarMetrics(summary.test)));
-    const end = summary
-      ? { type: 'runFinished' as const, weightsSha256: summary.weightsSha256 }
-      : { type: 'runEnded' as const };
-    this.event(end);
+    if ('reason' in end) this.event({ type: 'runEnded', ...end });
+    else this.event({ type: 'runFinished', weightsSha256: end.weightsSha256 });
     this.#events.close();
     await this.#metrics.finish(summary);
+  }
+
+  /** Closes the records of a run that goes on in another process: there is no end to tell anybody. */
+  async abandon(): Promise<void> {
+    this.#events.close();
+    await this.#metrics.abandon();
   }
 
   /**

@@ -7,12 +7,29 @@ import { VERSION } from '../../src/version.ts';
 import type { MetricLogger, MetricRecord } from './metric-logger.ts';
 import { PrometheusLogger } from './prometheus-logger.ts';
 
+/** The run that a standby follows. */
+export interface StandbyReport {
+  /** The process that leads the run. */
+  readonly leader: string;
+  /** The address at which it takes workers; null if it takes none. */
+  readonly address: string | null;
+  /** Time since it gave a sign of life. */
+  readonly silentSeconds: number;
+  /** Time after which it is taken for lost; null if only its death counts. */
+  readonly leaseSeconds: number | null;
+  /** The newest step that it has recorded, and the newest one that it has saved. */
+  readonly step: number;
+  readonly newestCheckpoint: number | null;
+}
+
 /** The answer to `GET /status`. */
 export interface StatusReport {
   readonly version: string;
   readonly name: string;
-  /** `waiting`: for workers, without which no step begins. */
-  readonly state: 'preparing' | 'waiting' | 'training';
+  /** `waiting`: for workers, without which no step begins. `standby`: for the end of another coordinator. */
+  readonly state: 'preparing' | 'standby' | 'waiting' | 'training';
+  /** The run that it follows as a standby; null otherwise. */
+  readonly standby: StandbyReport | null;
   /** The run's directory on the coordinator; null until it is there. */
   readonly directory: string | null;
   readonly seconds: number;
@@ -47,6 +64,7 @@ export class RunStatus implements MetricLogger {
   #stepsPerEpoch: number | undefined;
   #cluster: WatchedCluster | undefined;
   #joinHint: string | undefined;
+  #standby: StandbyReport | undefined;
   #step = 0;
   /** The first step of this process and its end. */
   #first: { readonly step: number; readonly atMs: number } | undefined;
@@ -62,6 +80,17 @@ export class RunStatus implements MetricLogger {
   show(directory: string, stepsPerEpoch: number): void {
     this.#directory = directory;
     this.#stepsPerEpoch = stepsPerEpoch;
+  }
+
+  /** Tells about the run that this process follows; undefined from when on it follows none. */
+  standBy(report: StandbyReport | undefined): void {
+    this.#standby = report;
+  }
+
+  /** The reason why no worker may come yet. */
+  get notReady(): string {
+    if (!this.#standby) return 'the run is being prepared';
+    return `standby: ${this.#standby.address ?? this.#standby.leader} leads`;
   }
 
   /** Tells about these workers from now on. */
@@ -100,6 +129,7 @@ export class RunStatus implements MetricLogger {
       version: VERSION,
       name,
       state: this.#stateOf(numWorkers),
+      standby: this.#standby ?? null,
       directory: this.#directory ?? null,
       seconds: (performance.now() - this.#startedMs) / 1000,
       epoch,
@@ -131,6 +161,7 @@ export class RunStatus implements MetricLogger {
   }
 
   #stateOf(numWorkers: number): StatusReport['state'] {
+    if (this.#standby) return 'standby';
     if (!this.#cluster) return 'preparing';
     return numWorkers < this.#minWorkers ? 'waiting' : 'training';
   }

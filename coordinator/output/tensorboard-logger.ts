@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import crc32c from 'crc-32/crc32c.js';
-import { LineFile } from '../../src/line-file.ts';
+import { type BeforeChange, LineFile } from '../../src/line-file.ts';
 import { resultValues, type MetricLogger, type MetricRecord } from './metric-logger.ts';
 import type { Summary } from './summary.ts';
 
@@ -13,6 +13,7 @@ export interface TensorboardOptions {
   readonly folder: string;
   /** The config as YAML, shown among the texts. */
   readonly config: string;
+  readonly beforeChange?: BeforeChange | undefined;
   /** The wall clock, in milliseconds; default: `Date.now`. */
   readonly nowMs?: (() => number) | undefined;
 }
@@ -61,7 +62,7 @@ export class TensorboardLogger implements MetricLogger {
   #begin(): LineFile {
     const seconds = String(Math.floor(this.#nowSeconds())).padStart(10, '0');
     const name = `${PREFIX}${seconds}.${os.hostname()}.${process.pid}.${this.#numFiles++}`;
-    this.#file = new LineFile(path.join(this.#options.folder, name));
+    this.#file = new LineFile(path.join(this.#options.folder, name), this.#options.beforeChange);
     this.#append(this.#nowSeconds(), [bytesField(3, 'brain.Event:2')]);
     // A session that starts at step 0 makes readers drop whatever they have read of that run.
     this.#append(this.#nowSeconds(), [varintField(2, 0), bytesField(7, varintField(1, SESSION_START))]);

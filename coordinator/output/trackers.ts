@@ -36,13 +36,17 @@ export async function openTrackers(run: TrackedRun): Promise<Map<string, MetricL
   if (csv) {
     await open('metrics.csv', async () => {
       const { CsvMetricLogger } = await import('./csv-logger.ts');
-      return new CsvMetricLogger(directory.csvPath, run.records);
+      return new CsvMetricLogger(directory.csvPath, run.records, directory.requireHeld);
     });
   }
   if (tensorboard) {
     await open('TensorBoard', async () => {
       const { TensorboardLogger } = await import('./tensorboard-logger.ts');
-      return new TensorboardLogger({ folder: directory.tensorboardPath, config: formatConfigYaml(config) });
+      return new TensorboardLogger({
+        folder: directory.tensorboardPath,
+        config: formatConfigYaml(config),
+        beforeChange: directory.requireHeld,
+      });
     });
   }
   const { WANDB_MODE: mode } = process.env;

@@ -7,6 +7,7 @@ import type { PreparedRun } from '../training/prepare.ts';
 import { describeSaved } from '../training/run-descriptions.ts';
 import type { TrainingState } from '../training/training-state.ts';
 import { LockstepError } from '../../src/errors.ts';
+import type { BeforeChange } from '../../src/line-file.ts';
 import type { Logger } from '../../src/log.ts';
 import { DESCRIPTION_FILE, encodeDescription, WEIGHTS_FILE } from '../../src/predict/model-files.ts';
 import { shellWord } from '../../src/printable.ts';
@@ -71,7 +72,7 @@ export async function saveUnfinished(run: EndingRun, reason: unknown): Promise<b
 }
 
 async function saveRunModel({ directory, log, prepared, state }: EndingRun): Promise<void> {
-  await saveModel(directory.modelPath, prepared, state);
+  await saveModel(directory.modelPath, prepared, state, directory.requireSurely);
   directory.becomeLatest((message) => log.warn(message));
 }
 
@@ -84,10 +85,15 @@ export async function saveModel(
   directory: string,
   { config, data }: Pick<PreparedRun, 'config' | 'data'>,
   state: TrainingState,
+  beforeChange?: BeforeChange,
 ): Promise<void> {
   const { model } = state;
   const weightsSha256 = state.weightsSha256();
-  await writeResultFile(path.join(directory, WEIGHTS_FILE), encodeWeights(state, weightsSha256));
+  await writeResultFile(
+    path.join(directory, WEIGHTS_FILE),
+    encodeWeights(state, weightsSha256),
+    beforeChange,
+  );
   const description = encodeDescription(describeSaved({ config, data, model }, weightsSha256));
-  await writeResultFile(path.join(directory, DESCRIPTION_FILE), description);
+  await writeResultFile(path.join(directory, DESCRIPTION_FILE), description, beforeChange);
 }

@@ -64,6 +64,7 @@ export async function startOrResume(options: RunStartOptions): Promise<RunStart>
     numKept: checkpoint ? checkpoint.keep : 1,
     byteLength: checkpointBytes(prepared),
     logger: log,
+    beforeChange: directory.requireSurely,
     onSaved: (written) => start.onSaved(written),
   });
   const identity = runIdentity(prepared);

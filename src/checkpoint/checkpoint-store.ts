@@ -3,8 +3,10 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { makeDirectory, removeStaleTemporaries, syncDirectory, writeFileDurably } from '../durable-write.ts';
+import type { WriteStage } from '../durable-write.ts';
 import { type LockstepError } from '../errors.ts';
 import { failpoint } from '../failpoint.ts';
+import type { BeforeChange } from '../line-file.ts';
 import type { Logger } from '../log.ts';
 import { unreadable } from '../regular-file.ts';
 import type { TensorSource } from '../safetensors.ts';
@@ -28,6 +30,8 @@ export interface CheckpointStoreOptions {
   /** Bytes of tensors that a checkpoint of the run will have; before the first epoch is over it has fewer. */
   readonly byteLength?: number | undefined;
   readonly logger: Pick<Logger, 'warn'>;
+  /** Called before a file gets a name or loses it. */
+  readonly beforeChange?: BeforeChange | undefined;
   /** Called when a checkpoint is safe. It must not throw. */
   readonly onSaved?: ((saved: SavedCheckpoint) => void) | undefined;
 }
@@ -92,7 +96,10 @@ export class CheckpointStore {
    */
   async continueFrom(step: number): Promise<void> {
     const newer = (await this.list()).filter((generation) => generation.step > step);
-    for (const generation of newer) await abandon(generation);
+    for (const generation of newer) {
+      this.#options.beforeChange?.();
+      await abandon(generation);
+    }
     if (newer.length > 0) await syncDirectory(this.#options.directory);
   }
 
@@ -132,10 +139,13 @@ export class CheckpointStore {
 
   async #write({ path: file, step, isBest, encoded }: Save): Promise<void> {
     const startedAt = performance.now();
-    const facts = { step };
-    await writeFileDurably(file, encoded.slices(), {
-      onStage: (stage) => void failpoint(`checkpoint.${stage}`, facts),
-    });
+    const { beforeChange } = this.#options;
+    const onStage = (stage: WriteStage): void => {
+      failpoint(`checkpoint.${stage}`, { step });
+      if (stage === 'rename') beforeChange?.();
+    };
+    beforeChange?.();
+    await writeFileDurably(file, encoded.slices(), { onStage });
     const seconds = (performance.now() - startedAt) / 1000;
     await this.#retire(file, step);
     this.#options.onSaved?.({ path: file, step, isBest, byteLength: encoded.byteLength, seconds });
@@ -159,6 +169,7 @@ export class CheckpointStore {
   /** Removes a file; a failure is retried after every save, and reported once. */
   async #remove(file: string): Promise<void> {
     try {
+      this.#options.beforeChange?.();
       await fs.rm(file, { force: true });
     } catch (error) {
       if (this.#irremovable.has(file)) return;

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import { systemErrorCode } from '../errors.ts';
 import { parseJson } from '../json.ts';
+import { MAX_LEASE_S } from '../limits.ts';
 
 /** The process that has a run directory. */
 export interface LockOwner {
@@ -30,14 +31,14 @@ export interface LockOwner {
 
 const TOKEN = /^[0-9a-f]{24}$/;
 
-/** Longest lease. */
-export const MAX_LEASE_S = 3600;
-
 /** Describes this process, with a new token. */
 export function describeSelf({
   lease = null,
   address = null,
-}: Partial<Pick<LockOwner, 'lease' | 'address'>> = {}): LockOwner {
+}: {
+  readonly lease?: number | null | undefined;
+  readonly address?: string | null | undefined;
+} = {}): LockOwner {
   return {
     pid: process.pid,
     host: os.hostname(),

@@ -1,5 +1,4 @@
 // One coordinator per run directory: the locks of lease.ts as files, and their owners' signs of life.
-import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,6 +6,7 @@ import { promisify } from 'node:util';
 import { type Lease, LOCK, run, takeLock, ownerIn } from './lease.ts';
 import type { Contender, Incumbent, LockDisk, LockFile, Predecessor, Sign } from './lease.ts';
 import { describeSelf, stateOfOwner, type LockOwner } from './lock-owner.ts';
+import { temporaryFor } from '../durable-write.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 import { readRegularFileSync } from '../regular-file.ts';
 
@@ -22,14 +22,21 @@ export interface RunLock {
   readonly requireHeld: () => void;
   /** To be called before something gets a name or loses it: looks at the lock itself. Throws the same. */
   readonly requireSurely: () => void;
-  /** Called once, with that error, as soon as it is known; until it is set, nobody is. */
+  /** Called once with that error. */
   onLost: (error: LockstepError) => void;
+  /** That error, once the lock is lost. */
+  readonly loss: LockstepError | undefined;
   /** Frees the directory. Does nothing if the lock is not ours any more. */
   readonly release: () => void;
 }
 
 /** The settings of a lock; without a lease it is its owner's for as long as that may be alive. */
-export type LockOptions = Partial<Pick<LockOwner, 'lease' | 'address'>>;
+export interface LockOptions {
+  /** Seconds without a sign of life after which another process may take the directory. */
+  readonly lease?: number | undefined;
+  /** The address at which this process takes workers. */
+  readonly address?: string | undefined;
+}
 
 /** Maximum size of a lock: several times the size of an owner. */
 const MAX_LOCK_BYTES = 16 * 1024;
@@ -160,7 +167,7 @@ class OwnedLock implements RunLock {
   readonly #directory: string;
   readonly #file: OpenLockFile;
   #timer: NodeJS.Timeout | undefined;
-  #error: LockstepError | undefined;
+  #loss: LockstepError | undefined;
   #onLost: ((error: LockstepError) => void) | undefined;
   /** The failure of the last sign of life. */
   #failure: unknown;
@@ -186,7 +193,11 @@ class OwnedLock implements RunLock {
 
   set onLost(onLost: (error: LockstepError) => void) {
     this.#onLost = onLost;
-    if (this.#error) onLost(this.#error);
+    if (this.#loss) onLost(this.#loss);
+  }
+
+  get loss(): LockstepError | undefined {
+    return this.#loss;
   }
 
   readonly requireHeld = (): void => this.#require(false);
@@ -218,25 +229,25 @@ class OwnedLock implements RunLock {
       this.#failure = undefined;
     } catch (error) {
       this.#failure = error;
-      if (error === this.#error || this.#lease.isTimely) return;
+      if (error === this.#loss || this.#lease.isTimely) return;
       // A disk that is full, and does not even overwrite, may have room again.
       if (!['ENOSPC', 'EDQUOT'].includes(systemErrorCode(error) ?? '')) this.#lose();
     }
   }
 
   #require(isSure: boolean): void {
-    if (this.#error) throw this.#error;
+    if (this.#loss) throw this.#loss;
     if (!isSure && this.#lease.isTimely && this.#file.isLinked) return;
     if (!run(this.#lease.hold(isSure))) throw this.#lose();
   }
 
   #lose(): LockstepError {
-    const isFirst = this.#error === undefined;
-    this.#error ??= this.#describeLoss();
+    const isFirst = this.#loss === undefined;
+    this.#loss ??= this.#describeLoss();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (isFirst) this.#onLost?.(this.#error);
-    return this.#error;
+    if (isFirst) this.#onLost?.(this.#loss);
+    return this.#loss;
   }
 
   #describeLoss(): LockstepError {
@@ -276,8 +287,7 @@ class LockFiles implements LockDisk {
 
   create(name: string, text: string): LockFile | undefined {
     const file = path.join(this.#directory, name);
-    const temporary = path.join(this.#directory, `.${name}.${randomBytes(6).toString('hex')}.tmp`);
-    // Its name is one that a start of the run removes. Synced, so that a power cut leaves no empty lock.
+    const temporary = temporaryFor(file);
     const created = new OpenLockFile(temporary, text);
     try {
       fs.linkSync(temporary, file);
@@ -351,7 +361,7 @@ class OpenLockFile implements LockFile {
   write(text: string, position: number): void {
     if (this.#descriptor === undefined) throw new Error('the lock is closed');
     fs.writeSync(this.#descriptor, text, position);
-    // Where the file system is one of the network, only now do others read it.
+    // Where the file system is one of the network, only now do others read it. A power cut leaves no empty lock.
     fs.fdatasyncSync(this.#descriptor);
   }
 

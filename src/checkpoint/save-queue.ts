@@ -15,7 +15,10 @@ export interface QueuedSave {
 
 /** Everything that a queue is made from. */
 export interface SaveQueueOptions<Save extends QueuedSave> {
-  /** Makes the checkpoint durable, or throws the system's error and leaves nothing behind. */
+  /**
+   * Makes the checkpoint durable, or throws the system's error and leaves nothing behind. A `LockstepError` is
+   * final.
+   */
   readonly write: (save: Save) => Promise<void>;
   /** Called when the queue is done with the checkpoint: it is written, or replaced. */
   readonly onReleased: (save: Save) => void;
@@ -125,6 +128,10 @@ export class SaveQueue<Save extends QueuedSave> {
         this.#release(save);
         return;
       } catch (error) {
+        if (error instanceof LockstepError) {
+          this.#failure = error;
+          return;
+        }
         const refusal = OUT_OF_SPACE[systemErrorCode(error) ?? ''];
         if (refusal !== undefined) {
           this.#postpone(save, refusal);

@@ -214,6 +214,7 @@ function showSummary(summary: unknown): void {
 const EVENT_NAMES: Readonly<Record<string, string>> = {
   runStarted: 'run started',
   runResumed: 'run resumed',
+  runTakenOver: 'taken over',
   runRolledBack: 'rolled back',
   epochDone: 'epoch done',
   checkpointSaved: 'checkpoint',
@@ -225,7 +226,7 @@ const EVENT_NAMES: Readonly<Record<string, string>> = {
   runFinished: 'run finished',
   runEnded: 'run ended',
 };
-const TROUBLE = new Set(['workerBanned', 'runRolledBack', 'runEnded']);
+const TROUBLE = new Set(['workerBanned', 'runRolledBack', 'runTakenOver', 'runEnded']);
 
 /** The words of an event besides its type. */
 function wordsOf(event: DashboardEvent): string {
@@ -238,6 +239,8 @@ function wordsOf(event: DashboardEvent): string {
     case 'runResumed':
     case 'runRolledBack':
       return `to step ${text('step')}, from ${text('from')}`;
+    case 'runTakenOver':
+      return `from ${text('leader')}`;
     case 'trainingStopped':
       return `after step ${text('step')}, by ${text('by')}`;
     case 'workerJoined':

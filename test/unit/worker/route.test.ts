@@ -15,7 +15,7 @@ function end(kind: SessionEnd['kind'], reason = '', tasksDone = 0): SessionEnd {
 
 /** A route that leads to an aggregator. */
 function sentOn(): Route {
-  const route = new Route(HOME);
+  const route = new Route([HOME]);
   route.follow(end('redirected', 'ws://there:2'));
   return route;
 }
@@ -49,11 +49,11 @@ describe('the route of a worker', () => {
     expect(sentOn().isGivenUp(failure('E_CONNECTION_REFUSED', false))).toBe(true);
     const noAddress = new LockstepError({ category: 'usage', code: 'E_URL', message: 'no address' });
     expect(sentOn().isGivenUp(noAddress)).toBe(true);
-    expect(new Route(HOME).isGivenUp(failure('E_CONNECTION_REFUSED', false))).toBe(false);
+    expect(new Route([HOME]).isGivenUp(failure('E_CONNECTION_REFUSED', false))).toBe(false);
   });
 
   it('a worker that is sent on 17 times in a row goes back to the coordinator', () => {
-    const route = new Route(HOME);
+    const route = new Route([HOME]);
     for (let hop = 1; hop <= 16; hop++) route.follow(end('redirected', `ws://there:${hop}`));
     expect(route.url).toBe('ws://there:16');
     route.follow(end('redirected', 'ws://there:17'));
