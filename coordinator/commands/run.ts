@@ -207,7 +207,7 @@ interface PreparedTraining {
   readonly state: TrainingState;
 }
 
-/** What a run that may begin begins with. */
+/** The beginning of a run: where it resumes, and in whose place. */
 interface RunTurn {
   /** The run or checkpoint to resume from; undefined for a run that begins. */
   readonly source: ResumeSource | undefined;
@@ -339,7 +339,7 @@ async function openRun(run: PreparedTraining & RunTurn & OpenParts): Promise<Ope
   return { ...run, start, recorder };
 }
 
-/** What happened to a leader, in words. */
+/** The ends of leaders, in words. */
 const LEADER_ENDS: Readonly<Record<Takeover['reason'], string>> = {
   died: 'has died',
   silent: 'gives no sign of life',

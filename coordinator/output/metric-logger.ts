@@ -28,7 +28,7 @@ export interface MetricLogger {
   /** Closes the log; without a summary if the run failed or was interrupted. Returns within a deadline. */
   finish(summary: Summary | undefined): Promise<void>;
   /** Ends without a word, where that differs from a run that failed: the run goes on in another process. */
-  abandon?(): void;
+  abandon?(): unknown;
 }
 
 /** Metrics as one JSON object a line, on disk as soon as they are logged. */

@@ -211,7 +211,7 @@ class EventReader {
   readonly #tail: JsonlTail;
   step = 0;
   isFinished = false;
-  /** How the last leader ended, if it said so. */
+  /** The end of the last leader, if it told of one. */
   end: { readonly reason: string; readonly exitCode: number } | undefined;
   /** Takeovers since the last checkpoint. */
   numTakeovers = 0;

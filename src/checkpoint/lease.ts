@@ -44,7 +44,7 @@ export interface LockFile {
   close(): void;
 }
 
-/** What is certain about an owner from outside, besides its lease. */
+/** The state of an owner as far as it is certain, whatever its lease says. */
 export type Standing = 'dead' | 'alive' | 'unknown';
 
 /** The process that is about to take a lock, and how it judges others. */
@@ -174,7 +174,7 @@ function* removeLeftovers(disk: LockDisk, { token }: LockOwner): Protocol<void> 
 export interface Sign {
   readonly text: string;
   readonly position: number;
-  /** To be called when it is where others read it. */
+  /** Takes note that it is where others read it. */
   readonly written: () => void;
 }
 

@@ -99,7 +99,7 @@ function isSlurm(value: unknown): boolean {
   return typeof id === 'string' && Number.isSafeInteger(restarts);
 }
 
-/** What this process knows about an owner: `unknown` says why it cannot tell. */
+/** The state of an owner as this process knows it: `unknown` says why it cannot tell. */
 export type OwnerState = 'dead' | 'alive' | { readonly unknown: string };
 
 /** Tells whether an owner is certain to be dead or alive. */

@@ -16,11 +16,11 @@ export interface RunLock {
   /** The owner whose lock was taken away; undefined where the directory was free. */
   readonly predecessor: Predecessor | undefined;
   /**
-   * To be called before a line is appended to a file that only we have open.
+   * Makes sure of it by time, before a line is appended to a file that only we have open.
    * @throws LockstepError (E_LEASE_LOST, exit 1) if another process may have the directory
    */
   readonly requireHeld: () => void;
-  /** To be called before something gets a name or loses it: looks at the lock itself. Throws the same. */
+  /** Looks at the lock itself, before something gets a name or loses it. Throws the same. */
   readonly requireSurely: () => void;
   /** Called once with that error. */
   onLost: (error: LockstepError) => void;

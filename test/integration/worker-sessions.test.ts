@@ -74,9 +74,9 @@ function startWorkerAt(url: string, options: Partial<CliOptions> = {}): CliProce
 }
 
 /** Greets the worker; resolves to its instance. */
-async function admit(session: FakeSession, nonce: string): Promise<string> {
+async function admit(session: FakeSession, nonce: string, run = WELCOME.run): Promise<string> {
   const { instance } = (await session.next('hello')).message;
-  session.send({ ...WELCOME, nonce });
+  session.send({ ...WELCOME, nonce, run });
   return instance;
 }
 
@@ -87,11 +87,17 @@ async function load(session: FakeSession): Promise<void> {
 }
 
 /** Sends weights that are all `value`; returns their name. */
-function sendWeights(session: FakeSession, version: number, value: number, cut = buckets): string {
+function sendWeights(
+  session: FakeSession,
+  version: number,
+  value: number,
+  cut = buckets,
+  run = WELCOME.run,
+): string {
   const names = cut.map(({ length }, bucket) => {
     const bytes = new Uint8Array(new Float32Array(length).fill(value).buffer);
     const fingerprint = fingerprinter.fingerprint(bytes);
-    session.send({ type: 'weights', run: WELCOME.run, version, bucket, fingerprint }, bytes);
+    session.send({ type: 'weights', run, version, bucket, fingerprint }, bytes);
     return fingerprint;
   });
   return combineFingerprints(names);
@@ -120,9 +126,10 @@ function sendTask(
   round: number,
   weightsFingerprint: string,
   bounds: readonly number[],
+  run = WELCOME.run,
 ): void {
   const rows = Uint32Array.from({ length: bounds.at(-1) as number }, (_, row) => row);
-  const key = { run: WELCOME.run, round, task: round, version: round, weightsFingerprint, step: round };
+  const key = { run, round, task: round, version: round, weightsFingerprint, step: round };
   const task = { numShards: 2, firstShard: 0, bounds };
   const message: TrainMessage = { type: 'train', ...key, ...task };
   session.send(message, new Uint8Array(rows.buffer));
@@ -249,25 +256,32 @@ describe('a worker', () => {
     expect((await worker.finished).exitCode).toBe(0);
   });
 
-  it('a worker that lost its connection during a task is ready once the task is done, and confuses no results', async () => {
-    const { coordinator, session, instance } = await busyWorker();
-    session.connection.terminate();
-    const next = await coordinator.session(2);
-    expect(await admit(next, 'fedcba9876543210')).toBe(instance);
-    // It kept the dataset.
-    const { proof } = (await next.next('ready')).message;
-    expect(isProof(proof, instance, { run: WELCOME.run, nonce: 'fedcba9876543210' })).toBe(true);
-    sendTask(next, 2, sendWeights(next, 2, 0), [0, 8]);
-    let numNonzero = 0;
-    for (let count = 0; count < buckets.length; count++) {
-      const { message, body } = await next.next('gradient');
-      expect(message).toMatchObject({ round: 2, task: 2, level: 0, index: 0 });
-      numNonzero += new Float32Array(new Uint8Array(body).buffer).filter((value) => value !== 0).length;
-    }
-    // Where all weights are zero only the last bias has a gradient.
-    expect(numNonzero).toBe(1);
-    await next.next('finished');
-  });
+  it.each([
+    ['the same run', WELCOME.run, 2],
+    // It counts rounds and versions from 1 again.
+    ['the run of another coordinator with the same dataset', 'resumed', 1],
+  ])(
+    'a worker that lost its connection during a task is ready for %s once the task is done, and confuses no results',
+    async (_, run, round) => {
+      const { coordinator, session, instance } = await busyWorker();
+      session.connection.terminate();
+      const next = await coordinator.session(2);
+      expect(await admit(next, 'fedcba9876543210', run)).toBe(instance);
+      // It kept the dataset.
+      const { proof } = (await next.next('ready')).message;
+      expect(isProof(proof, instance, { run, nonce: 'fedcba9876543210' })).toBe(true);
+      sendTask(next, round, sendWeights(next, round, 0, buckets, run), [0, 8], run);
+      let numNonzero = 0;
+      for (let count = 0; count < buckets.length; count++) {
+        const { message, body } = await next.next('gradient');
+        expect(message).toMatchObject({ round, task: round, level: 0, index: 0 });
+        numNonzero += new Float32Array(new Uint8Array(body).buffer).filter((value) => value !== 0).length;
+      }
+      // Where all weights are zero only the last bias has a gradient.
+      expect(numNonzero).toBe(1);
+      await next.next('finished');
+    },
+  );
 
   it.skipIf(process.platform !== 'linux')(
     'a worker that finds newer weights in a file than those it was told of gives up their task, and computes the next',
