@@ -60,7 +60,7 @@ export class Route {
    */
   leave(isHopeless: boolean): 'go' | 'wait' | 'giveUp' {
     const { length } = this.#coordinators;
-    this.#place = (this.#place + 1) % length;
+    this.#turn();
     if (isHopeless) this.#numHopeless++;
     if (++this.#numFailed < length) return 'go';
     const isOver = this.#numHopeless === length;
@@ -68,8 +68,9 @@ export class Route {
     return isOver ? 'giveUp' : 'wait';
   }
 
-  /** Follows the end of a session. */
+  /** Follows the end of a session. Where a coordinator was lost, another may have taken over. */
   follow(end: SessionEnd): void {
+    if (!this.isSentOn && end.kind === 'lost') this.#turn();
     if (end.url !== undefined && ++this.#numRedirects <= MAX_REDIRECTS) {
       this.#aggregator = end.url;
       this.#unreachable = undefined;
@@ -87,6 +88,10 @@ export class Route {
     if (isRetryable && ++this.#numAttempts < most) return false;
     this.#goBack(this.#aggregator);
     return true;
+  }
+
+  #turn(): void {
+    this.#place = (this.#place + 1) % this.#coordinators.length;
   }
 
   #goBack(unreachable: string | undefined): void {

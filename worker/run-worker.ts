@@ -44,8 +44,11 @@ const MAX_FAILURES = 3;
  * the back-off keeps growing.
  */
 const SOUND_SESSION_MS = 10_000;
-/** Time between two pings where a standby would take over: six of them are about as long as a lease. */
-const WATCHFUL_MS = 1000;
+/**
+ * Where a standby takes over, a coordinator that is not heard is left sooner: six pings are about as long as a
+ * lease.
+ */
+const WATCHFUL = { heartbeatMs: 1000, timeoutMs: 5000 };
 
 /**
  * Works for a coordinator until it says stop, or `signal` aborts.
@@ -115,8 +118,8 @@ async function connectOrWait(
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   for (;;) {
     try {
-      const heartbeatMs = route.hasStandbys ? WATCHFUL_MS : undefined;
-      return await connect({ url: route.url, tls, token, signal, heartbeatMs });
+      const watchful = route.hasStandbys ? WATCHFUL : {};
+      return await connect({ url: route.url, tls, token, signal, ...watchful });
     } catch (error) {
       if (signal.aborted || !(error instanceof LockstepError)) throw error;
       const { message, help } = error;

@@ -271,6 +271,18 @@ function refusal(wanted: string, error: unknown): LockstepError {
   return unwritable(inTheWay ?? wanted, error);
 }
 
+/**
+ * Makes a directory for a run; returns what was made, the outermost first.
+ * @throws LockstepError (E_RUN_DIR, exit 1) if that is not possible
+ */
+export async function makeRunDirectory(directory: string): Promise<string[]> {
+  try {
+    return await makeDirectory(directory);
+  } catch (error) {
+    throw refusal(directory, error);
+  }
+}
+
 /** @throws LockstepError (exit 2) if a directory holds a run, or files that one would overwrite */
 export async function refuseOccupied(run: RunDirectory): Promise<void> {
   if (await exists(run.summaryPath)) throw occupied(run.path, 'a finished run');

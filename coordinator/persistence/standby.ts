@@ -5,13 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { listGenerations, readLast } from '../../src/checkpoint/find-checkpoint.ts';
 import type { LockOwner } from '../../src/checkpoint/lock-owner.ts';
 import { Candidate, type LockOptions, type Occupant, type RunLock } from '../../src/checkpoint/run-lock.ts';
-import { makeDirectory, removeStaleTemporaries } from '../../src/durable-write.ts';
+import { removeStaleTemporaries } from '../../src/durable-write.ts';
 import { EXIT, LockstepError, systemErrorCode } from '../../src/errors.ts';
 import type { ErrorCategory } from '../../src/errors.ts';
 import { JsonlTail } from '../../src/line-file.ts';
 import type { Logger } from '../../src/log.ts';
 import { readRegularFile } from '../../src/regular-file.ts';
-import { RunDirectory } from '../output/run-directory.ts';
+import { makeRunDirectory, RunDirectory } from '../output/run-directory.ts';
 import type { StandbyReport } from '../output/run-status.ts';
 import type { Takeover } from '../output/run-recorder.ts';
 import type { Summary } from '../output/summary.ts';
@@ -50,7 +50,7 @@ const FINAL: readonly number[] = [EXIT.usage, EXIT.data, EXIT.diverged, EXIT.int
  * or the signal's reason
  */
 export async function awaitTurn(options: StandbyOptions): Promise<Turn> {
-  const made = await makeDirectory(options.directory);
+  const made = await makeRunDirectory(options.directory);
   try {
     return await new Standby(options).awaitTurn();
   } catch (error) {
