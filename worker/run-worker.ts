@@ -45,7 +45,7 @@ const MAX_FAILURES = 3;
  */
 const SOUND_SESSION_MS = 10_000;
 /**
- * Where a standby takes over, a coordinator that is not heard is left sooner: six pings are about as long as a
+ * The patience with a coordinator that a standby would take over from: six pings are about as long as a
  * lease.
  */
 const WATCHFUL = { heartbeatMs: 1000, timeoutMs: 5000 };

@@ -49,7 +49,8 @@ describe('metrics.csv', () => {
     const written: number[] = [];
     const all = function* (): Generator<MetricRecord> {
       for (const step of [1, 2, 3]) {
-        const text = fs.existsSync(`${file}.new`) ? fs.readFileSync(`${file}.new`, 'utf8') : '';
+        const [anew] = fs.readdirSync(path.dirname(file)).filter((name) => name.endsWith('.tmp'));
+        const text = anew === undefined ? '' : fs.readFileSync(path.join(path.dirname(file), anew), 'utf8');
         written.push(text.split('\n').filter((line) => line.startsWith(`${step - 1},`)).length);
         yield stepRecord(step);
       }
