@@ -219,7 +219,7 @@ function httpFailure(url: URL, status: number, answer: string): ConnectError {
     case 503:
     case 504:
       if (/^standby\b/.test(answer)) {
-        return retryable('E_STANDBY', `${url.host} takes no workers (${answer})`, {
+        return retryable('E_COORDINATOR_STANDBY', `${url.host} takes no workers (${answer})`, {
           help: 'give the URL of the one that leads too',
         });
       }

@@ -52,6 +52,29 @@ describe('the route of a worker', () => {
     expect(new Route([HOME]).isGivenUp(failure('E_CONNECTION_REFUSED', false))).toBe(false);
   });
 
+  it('of several coordinators each is asked in turn before a wait, beginning after one that was lost', () => {
+    const route = new Route(['ws://a:1', 'ws://b:1', 'ws://c:1']);
+    const steps = [true, false, true].map((isHopeless) => [route.url, route.leave(isHopeless)]);
+    expect(steps).toEqual([
+      ['ws://a:1', 'go'],
+      ['ws://b:1', 'go'],
+      ['ws://c:1', 'wait'],
+    ]);
+    expect(route.url).toBe('ws://a:1');
+    route.follow(end('lost', 'gone'));
+    expect(route.url).toBe('ws://b:1');
+    route.follow(end('failed', 'of its own fault'));
+    expect(route.url).toBe('ws://b:1');
+  });
+
+  it('a worker gives up once all coordinators in a row are hopeless, and not sooner', () => {
+    const route = new Route(['ws://a:1', 'ws://b:1']);
+    expect([route.leave(true), route.leave(false)]).toEqual(['go', 'wait']);
+    expect([route.leave(true), route.leave(true)]).toEqual(['go', 'giveUp']);
+    expect(new Route([HOME]).leave(false)).toBe('wait');
+    expect(new Route([HOME]).leave(true)).toBe('giveUp');
+  });
+
   it('a worker that is sent on 17 times in a row goes back to the coordinator', () => {
     const route = new Route([HOME]);
     for (let hop = 1; hop <= 16; hop++) route.follow(end('redirected', `ws://there:${hop}`));

@@ -3,9 +3,10 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { LockOwner } from '../../../../src/checkpoint/lock-owner.ts';
-import { lockRunDirectory } from '../../../../src/checkpoint/run-lock.ts';
+import { Candidate, lockRunDirectory, type RunLock } from '../../../../src/checkpoint/run-lock.ts';
 import { LockstepError } from '../../../../src/errors.ts';
 import { temporaryDirectory } from '../../../helpers/temporary-directory.ts';
 
@@ -127,6 +128,77 @@ describe('the lock of a run directory', () => {
       });
     });
     await Promise.all(attempts);
+  });
+});
+
+describe('a lock with a lease', () => {
+  test('the lock of another host is taken over once its owner has given no sign of life for its lease', async () => {
+    const { token } = await lockedBy({ host: 'far', lease: 1 });
+    const startedMs = performance.now();
+    const lock = await lockRunDirectory(directory);
+    expect(performance.now() - startedMs).toBeGreaterThan(1000);
+    expect(lock.predecessor).toMatchObject({ host: 'far', token, isDead: false });
+    lock.release();
+    expect(fs.readdirSync(directory)).toEqual([]);
+  });
+
+  test('the lock of another host is refused as soon as its owner gives a sign of life', async () => {
+    const owner = await lockedBy({ host: 'far', lease: 3600, pid: 17, startedAt: 'yesterday' });
+    let count = 0;
+    const timer = setInterval(() => fs.writeFileSync(file, `${JSON.stringify(owner)}\n${++count}\n`), 100);
+    try {
+      expect(await refusal()).toEqual({
+        message: `${directory}: run is in use by pid 17 on host far, since yesterday`,
+        help: 'it gives signs of life: wait for it to end, choose another --run-dir, or add --standby',
+      });
+    } finally {
+      clearInterval(timer);
+    }
+  });
+
+  test('an owner on this machine that is alive keeps its lock, however long it is silent, unless a standby asks', async () => {
+    await lockedBy({ lease: 0.2 });
+    const candidate = new Candidate(directory, { lease: 2 });
+    for (let look = 0; look < 5; look++) {
+      expect(candidate.tryToLead(() => false)).toMatchObject({ owner: { pid: process.pid } });
+      await sleep(100);
+    }
+    expect((await refusal()).help).toBe('wait for it to end, or choose another --run-dir');
+    const lock = candidate.tryToLead(() => true) as RunLock;
+    expect(lock.owner.lease).toBe(2);
+    lock.release();
+  });
+
+  test('a lock gives signs of life, and an owner whose lock was taken learns it at its next line', async () => {
+    const lock = await lockRunDirectory(directory, { lease: 1 });
+    const lost: string[] = [];
+    lock.onLost = ({ code }) => lost.push(code);
+    const first = fs.readFileSync(file, 'utf8');
+    await expect.poll(() => fs.readFileSync(file, 'utf8')).not.toBe(first);
+    expect(fs.readFileSync(file, 'utf8').split('\n', 1)).toEqual(first.split('\n', 1));
+    lock.requireHeld();
+    lock.requireSurely();
+    fs.rmSync(file);
+    await lockedBy({ pid: 17, host: 'far' });
+    const before = fs.readFileSync(file, 'utf8');
+    const message = `${directory}: this process no longer has the run: pid 17 on host far has taken it over`;
+    expect(() => lock.requireHeld()).toThrow(message);
+    expect(() => lock.requireSurely()).toThrow(message);
+    expect(lost).toEqual(['E_LEASE_LOST']);
+    await sleep(300);
+    lock.release();
+    expect(fs.readFileSync(file, 'utf8')).toBe(before);
+  });
+
+  test('an owner that was held up for longer than its lease goes on where nobody has taken its lock', async () => {
+    const lock = await lockRunDirectory(directory, { lease: 0.4 });
+    const before = fs.readFileSync(file, 'utf8');
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+    lock.requireHeld();
+    // It has won the lock anew.
+    expect(fs.readFileSync(file, 'utf8')).not.toBe(before);
+    expect(fs.readdirSync(directory)).toEqual(['lock']);
+    lock.release();
   });
 });
 
