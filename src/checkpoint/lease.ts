@@ -8,7 +8,7 @@
 // `lock` is removed, or revived after its owner was late, only by the process that has `lock.TOKEN`, a lock
 // on that owner's token: removing by name could otherwise hit the lock of a process that was faster. A lock
 // on a removal has no lease. If its holder is certain to be dead, it is removed in the same way.
-import { parseOwner, type LockOwner } from './lock-owner.ts';
+import { newToken, parseOwner, type LockOwner } from './lock-owner.ts';
 
 /**
  * A procedure that stops wherever another process may come in between: before each operation on a file. The
@@ -143,14 +143,15 @@ function* takeRemoval(contender: Contender, name: string): Protocol<Incumbent | 
   const { disk, self, standingOf } = contender;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     yield;
-    const file = disk.create(name, textOf({ ...self, lease: null }));
+    // A token of its own: if this process dies now, its other lock has to be told from this one.
+    const file = disk.create(name, textOf({ ...self, lease: null, token: newToken() }));
     file?.close();
     if (file) return undefined;
     yield;
     const text = disk.read(name);
     if (text === undefined) continue;
     const owner = ownerIn(text);
-    if (!owner || owner.token === self.token || standingOf(owner) !== 'dead') return { name, owner };
+    if (!owner || standingOf(owner) !== 'dead') return { name, owner };
     const remover = yield* removeLock(contender, name, owner, text);
     if (remover) return remover;
   }

@@ -31,6 +31,11 @@ export interface LockOwner {
 
 const TOKEN = /^[0-9a-f]{24}$/;
 
+/** A token that no lock has yet. */
+export function newToken(): string {
+  return randomBytes(12).toString('hex');
+}
+
 /** Describes this process, with a new token. */
 export function describeSelf({
   lease = null,
@@ -49,7 +54,7 @@ export function describeSelf({
     lease,
     address,
     startedAt: new Date().toISOString(),
-    token: randomBytes(12).toString('hex'),
+    token: newToken(),
   };
 }
 
