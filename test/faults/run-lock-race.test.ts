@@ -108,7 +108,7 @@ test('one of many processes that start at once gets the directory, and the other
 });
 
 describe.skipIf(missing !== undefined)(`a process that is killed while it locks a run${needs}`, () => {
-  for (const call of ['openat', 'write', 'fsync', 'link', 'unlink']) {
+  for (const call of ['openat', 'pwrite64', 'fdatasync', 'link', 'unlink']) {
     test(
       `a process killed at any ${call} of locking leaves a directory that the next process can lock`,
       { timeout: 120_000 },

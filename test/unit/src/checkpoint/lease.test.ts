@@ -218,7 +218,7 @@ class World {
         throw new Error(`two leases hold: ${timely.map(({ name }) => name).join()}`);
       this.nowMs += next ? 30 * this.random() : 100;
       if (next && this.random() < 0.02) next.pause(3 * LEASE_MS * this.random());
-      if (next && this.random() < 0.002) this.#die(next);
+      if (next && this.random() < 0.005) this.#die(next);
     }
   }
 
