@@ -192,13 +192,6 @@ export async function evaluate(run: string, args: EvaluateArguments): Promise<vo
 }
 
 function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
-  if (data === undefined && labels !== undefined) {
-    throw new LockstepError({
-      category: 'usage',
-      code: 'E_EVALUATE_LABELS',
-      message: '--labels requires --data, which names the images',
-    });
-  }
   if (data === undefined) return undefined;
   if (labels !== undefined) return { images: path.resolve(data), labels: path.resolve(labels) };
   return path.resolve(data);

@@ -39,13 +39,6 @@ export async function work(
       help: 'for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt',
     });
   }
-  if (announce !== undefined && listen === undefined) {
-    throw new LockstepError({
-      category: 'usage',
-      code: 'E_WORKER_ANNOUNCE',
-      message: '--announce requires --listen: without it this worker takes nobody',
-    });
-  }
   const { log, screen, signal: stopped } = createRuntime();
   const tls = tlsFilesOf(tlsFlags);
   readTls(tls, log);

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { stringifyRecord } from '../../src/json.ts';
 import { listenError } from '../../src/protocol/listen-error.ts';
-import { createHttpServer, type TlsFiles } from '../../src/protocol/tls.ts';
+import { createHttpServer, plainTraffic, type TlsFiles } from '../../src/protocol/tls.ts';
 import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
@@ -99,7 +99,7 @@ const HTTP_LIMITS = {
  * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, tls, token, workerTokens, log, plainHelp = 'give --tls-cert and --tls-key' } = options;
+  const { host, tls, token, workerTokens, log, plainHelp } = options;
   if (!workerTokens) requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
   const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
@@ -113,8 +113,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   server.on('upgrade', (request, socket, head) => admission.decide(request, socket, head));
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
-  if (!tls && !isLoopback(host))
-    log.warn(`traffic on ${host} is not encrypted: ${plainHelp}, or use it on a network you trust`);
+  if (!tls && !isLoopback(host)) log.warn(plainTraffic(host, plainHelp));
   const unfollow = workerTokens?.follow(() => admission.endRevoked());
   return {
     host,
