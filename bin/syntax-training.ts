@@ -78,7 +78,7 @@ function withConfig(command: Command): Command {
     .option('--json', 'print summary.json to stdout at the end');
 }
 
-/** What goes with `train --hosts` alone. */
+/** Options that go with `train --hosts` alone. */
 function hostsOptions(): Option[] {
   return [
     new Option('--listen <host:port>', 'with --hosts: address to listen on (default: all, and a free port)'),
