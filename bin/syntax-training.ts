@@ -189,6 +189,11 @@ export function addTrainingCommands(program: Command): void {
       ).conflicts('tokenFile'),
     )
     .option(
+      '--give-up-after <seconds>',
+      'end with exit code 5 once no coordinator was there for so long (default: never)',
+      wholeNumber(1, 31_536_000),
+    )
+    .option(
       '--listen <host:port>',
       'take workers here too, if the coordinator wants a tree; port 0 picks one',
     )

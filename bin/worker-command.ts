@@ -24,12 +24,13 @@ export interface WorkerArguments extends TlsFlags {
   readonly listen?: string;
   readonly announce?: string;
   readonly name?: string;
+  readonly giveUpAfter?: number;
 }
 
 /** Works for the coordinator at `url` until told to stop. */
 export async function work(
   url: string,
-  { announce, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
+  { announce, giveUpAfter, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
   if (!isCoordinatorUrl(url)) {
     throw new LockstepError({
@@ -58,7 +59,8 @@ export async function work(
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
     const options = { url, tls, token, numThreads, instance, aggregator, log, screen, signal };
-    await runWorker({ ...options, name: name ?? rankedName() });
+    const giveUpAfterMs = giveUpAfter === undefined ? undefined : 1000 * giveUpAfter;
+    await runWorker({ ...options, giveUpAfterMs, name: name ?? rankedName() });
   } finally {
     await aggregator?.end();
   }

@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly name?: string | undefined;
   /** The port for workers of its own; undefined if it takes none. */
   readonly aggregator?: Aggregator | undefined;
+  /** Longest time without a coordinator; undefined for any. */
+  readonly giveUpAfterMs?: number | undefined;
   readonly log: Logger;
   /** The destination of a line about what this worker is doing. */
   readonly screen: Screen;
@@ -57,10 +59,12 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   let attempt = 0;
   const progress = new WorkerProgress(options.screen, log);
   let hasConnected = false;
+  let lastContactMs = performance.now();
   try {
     while (!signal.aborted) {
       const { unreachable, url } = route;
-      const connection = await connectOrWait(options, route, attempt, hasConnected);
+      const contact = { attempt, hasConnected, lastContactMs };
+      const connection = await connectOrWait(options, route, contact);
       if (!connection) {
         attempt++;
         continue;
@@ -73,6 +77,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       const parts = { aggregator, instance, kernelBuilds, log, name, numThreads, progress, replica };
       const end = await runSession({ ...parts, connection, takesFiles, unreachable }, signal);
       progress.disconnected();
+      lastContactMs = performance.now();
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
       // What an aggregator refuses, the coordinator decides.
@@ -99,12 +104,19 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   }
 }
 
+/** The attempts of a worker so far to reach its coordinator. */
+interface Contact {
+  /** Failed attempts in a row. */
+  readonly attempt: number;
+  readonly hasConnected: boolean;
+  readonly lastContactMs: number;
+}
+
 /** A connection; or undefined after waiting, when this attempt failed and another makes sense. */
 async function connectOrWait(
-  { tls, token, log, signal }: WorkerOptions,
+  { giveUpAfterMs = Infinity, tls, token, log, signal }: WorkerOptions,
   route: Route,
-  attempt: number,
-  hasConnected: boolean,
+  { attempt, hasConnected, lastContactMs }: Contact,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   try {
     return await connect({ url: route.url, tls, token, signal });
@@ -116,10 +128,12 @@ async function connectOrWait(
       return undefined;
     }
     if (!route.isSentOn && !isWorthRetrying(error, hasConnected)) throw error;
+    const restMs = lastContactMs + giveUpAfterMs - performance.now();
+    if (restMs <= 0) throw gaveUp(error, giveUpAfterMs);
     // An aggregator that is not ready is no news, nor is a coordinator that is still away.
     const isNews = !route.isSentOn && (attempt < MAX_TOLD_ATTEMPTS || attempt % MAX_TOLD_ATTEMPTS === 0);
     const level = isNews ? 'warn' : 'debug';
-    const delayMs = retryDelayMs(route.isSentOn ? 1 : attempt, Math.random);
+    const delayMs = Math.min(restMs, retryDelayMs(route.isSentOn ? 1 : attempt, Math.random));
     const hint = attempt === 0 ? ` (${help})` : '';
     log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
     await pause(delayMs, signal);
@@ -146,6 +160,15 @@ function refused(end: SessionEnd): LockstepError {
     category: 'network',
     code: 'E_REFUSED',
     message: `the coordinator refused this worker: ${end.reason}`,
+  });
+}
+
+function gaveUp({ message }: LockstepError, afterMs: number): LockstepError {
+  return new LockstepError({
+    category: 'network',
+    code: 'E_GAVE_UP',
+    message: `no coordinator for ${afterMs / 1000} s: ${message}`,
+    help: 'the run may be over; --give-up-after says how long a worker waits',
   });
 }
 

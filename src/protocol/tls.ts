@@ -2,6 +2,7 @@
 import { constants, createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import { TLSSocket, type SecureContextOptions } from 'node:tls';
 import { LockstepError } from '../errors.ts';
 import { followFiles, readRegularFileSync, warnIfShared } from '../regular-file.ts';
@@ -93,6 +94,17 @@ export function readTls({ cert, key, ca }: TlsFiles, log?: TlsLog): SecureContex
   return options;
 }
 
+/** A server that speaks HTTP, by TLS or without it. */
+type AnyServer = http.Server | https.Server;
+
+/** Has `isToBeServed` look at each connection of a server before a byte of it is read, or a handshake begins. */
+export function guardConnections(server: AnyServer, isToBeServed: (socket: Socket) => boolean): void {
+  const serve = server.listeners('connection');
+  server.removeAllListeners('connection').on('connection', (socket: Socket) => {
+    if (isToBeServed(socket)) for (const listener of serve) listener.call(server, socket);
+  });
+}
+
 /**
  * Makes an HTTP server, which speaks TLS if there are files for it, and then takes renewed ones while it
  * runs. With a `ca`, clients without a certificate of it get as far as `problemOfClient`.
@@ -106,7 +118,7 @@ export function createHttpServer(
     ...options
   }: http.ServerOptions & { readonly tls?: TlsFiles | undefined; readonly log: TlsLog },
   listener: http.RequestListener,
-): http.Server | https.Server {
+): AnyServer {
   if (!tls) return http.createServer(options, listener);
   const secure = { ...options, ...readServerTls(tls, log), handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
   // A client that is refused here would be told by an alert that it may not even receive.

@@ -50,7 +50,11 @@ function wrongRequest(text: string, draws: Draws): Buffer {
 
 /** A client that goes wrong in its request, or in the frames after it. */
 export async function attackPort(port: number, token: string, payload: Buffer, draws: Draws): Promise<void> {
-  const socket = net.connect({ port, host: '127.0.0.1' });
+  // Of many addresses, as one that is at fault may not connect often; elsewhere there is one.
+  const from = process.platform === 'linux' && {
+    localAddress: `127.1.${draws.below(256)}.${draws.below(256)}`,
+  };
+  const socket = net.connect({ port, host: '127.0.0.1', ...from });
   socket.on('error', () => undefined);
   // Not `once` of Node, which rejects at an error.
   const closed = new Promise((resolve) => socket.once('close', resolve));
