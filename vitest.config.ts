@@ -20,7 +20,9 @@ const TIMED = [
 ].map((name) => `test/integration/${name}.test.ts`);
 
 /** Files that wait for a slow line for minutes. */
-const WAITING = ['bad-network', 'cut-network'].map((name) => `/test/faults/${name}.test.ts`);
+const WAITING = ['faults/bad-network', 'faults/cut-network', 'full/secure-links'].map(
+  (name) => `/test/${name}.test.ts`,
+);
 
 /** Begins with the files that wait, beside which others compute: at the end nothing would be left to do. */
 class WaitingFirst extends BaseSequencer {

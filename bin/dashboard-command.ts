@@ -6,23 +6,28 @@ import { urlOf } from '../coordinator/dashboard/dashboard.ts';
 import { RunDirectory } from '../coordinator/output/run-directory.ts';
 import { LockstepError } from '../src/errors.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
+import { serverTlsOf, type TlsFlags } from '../src/protocol/tls.ts';
 import { readToken } from '../src/protocol/token.ts';
 
 /** Arguments of `lockstep dashboard`. */
-export interface DashboardArguments {
+export interface DashboardArguments extends TlsFlags {
   readonly listen?: string;
   readonly tokenFile?: string;
 }
 
 /** Serves the page of a run. Resolves once a signal has ended it. */
-export async function showDashboard(run: string, { listen, tokenFile }: DashboardArguments): Promise<void> {
+export async function showDashboard(
+  run: string,
+  { listen, tokenFile, ...tlsFlags }: DashboardArguments,
+): Promise<void> {
   const { configPath, metricsPath } = new RunDirectory(run);
   if (!fs.existsSync(configPath) && !fs.existsSync(metricsPath)) throw noRun(run);
   const { log, signal } = createRuntime();
   const warn = (message: string): void => log.warn(message);
-  const address = parseDashboardAddress(listen ?? true, '--listen');
+  const tls = serverTlsOf(tlsFlags);
+  const address = { ...parseDashboardAddress(listen ?? true, '--listen'), tls };
   const token = isLoopback(address.host) ? undefined : readToken({ file: tokenFile, env: process.env, warn });
-  const server = await DashboardServer.open({ ...address, token }, { warn });
+  const server = await DashboardServer.open({ ...address, token }, log);
   // The page names the directory, not a link to it.
   server.show(fs.realpathSync(run));
   log.info(`${run} on ${urlOf({ ...address, token }, server.port)}; Ctrl-C ends it`);

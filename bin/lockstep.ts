@@ -12,6 +12,7 @@ import { addBenchmarks } from './syntax-bench.ts';
 import { addCerts, addStatus } from './syntax-cluster.ts';
 import { addFirstCommands } from './syntax-first.ts';
 import { addResultCommands } from './syntax-results.ts';
+import { refuseIdleOptions } from './syntax-options.ts';
 import { addTrainingCommands, addTune } from './syntax-training.ts';
 
 /** Creates the parser of all commands. The output of `--help` and `--version` goes to `writeOut`. */
@@ -23,7 +24,8 @@ function createProgram(writeOut: (text: string) => void): Command {
     .version(VERSION)
     .exitOverride()
     .configureOutput({ writeOut, writeErr: (text) => new Screen().write(text) })
-    .showHelpAfterError('(run with --help for usage)');
+    .showHelpAfterError('(run with --help for usage)')
+    .hook('preAction', (_, command) => refuseIdleOptions(command));
   addFirstCommands(program);
   addTrainingCommands(program);
   addStatus(program);

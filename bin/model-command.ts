@@ -1,6 +1,6 @@
 // `lockstep predict` and `lockstep evaluate`: predictions of a finished run's model, to stdout or a file,
 // and its metrics. While they only read, a signal ends them at once.
-import type { BigIntStats } from 'node:fs';
+import { fstatSync, type BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
@@ -134,6 +134,8 @@ async function namesIn(list: string): Promise<readonly string[]> {
 /** The bytes of stdin. @throws LockstepError (exit 3) where it cannot be read, such as a directory */
 async function* readStdin(): AsyncGenerator<Buffer, void, undefined> {
   try {
+    // Read as a file, a directory would be empty.
+    if (fstatSync(process.stdin.fd).isDirectory()) throw new Error('it is a directory');
     for await (const chunk of process.stdin) yield chunk as Buffer;
   } catch (cause) {
     const message = `cannot read stdin: ${(cause as Error).message}`;
@@ -192,13 +194,6 @@ export async function evaluate(run: string, args: EvaluateArguments): Promise<vo
 }
 
 function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
-  if (data === undefined && labels !== undefined) {
-    throw new LockstepError({
-      category: 'usage',
-      code: 'E_EVALUATE_LABELS',
-      message: '--labels requires --data, which names the images',
-    });
-  }
   if (data === undefined) return undefined;
   if (labels !== undefined) return { images: path.resolve(data), labels: path.resolve(labels) };
   return path.resolve(data);

@@ -26,7 +26,7 @@ import { generateToken, readToken } from '../src/protocol/token.ts';
 import { WorkerTokens } from '../src/protocol/worker-tokens.ts';
 import { serverTlsOf, type TlsFlags } from '../src/protocol/tls.ts';
 
-interface RunArguments extends TopologyFlags {
+interface RunArguments extends TopologyFlags, TlsFlags {
   readonly set: readonly string[];
   readonly runDir?: string;
   readonly resume?: string;
@@ -71,7 +71,7 @@ interface HostsArguments {
 }
 
 /** Arguments of `lockstep coordinator`. */
-export interface CoordinatorArguments extends RunArguments, TlsFlags {
+export interface CoordinatorArguments extends RunArguments {
   readonly listen: string;
   readonly publicUrl?: string;
   readonly workerTokens?: string;
@@ -86,7 +86,6 @@ export async function train(config: string, args: TrainArguments): Promise<void>
   const { folds, hosts } = args;
   if (hosts !== undefined)
     return runCommand(config, args, ({ log }) => hostsWorkforce(hosts, args, log), { folds });
-  refuseIdleFlags(args);
   if (args.tokenFile !== undefined && args.dashboard === undefined) throw idleToken();
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);
@@ -131,16 +130,6 @@ function anyHost(): string {
   return addresses.some((address) => address?.family === 'IPv6') ? '::' : '0.0.0.0';
 }
 
-/** @throws LockstepError (exit 2) for flags that would do nothing without hosts */
-function refuseIdleFlags(args: HostsArguments): void {
-  const { address, listen, minWorkers, remoteCommand, remoteDir, tunnel, waitForWorkers } = args;
-  const flags = { listen, address, tunnel, minWorkers, waitForWorkers, remoteDir, remoteCommand };
-  const [idle] = Object.entries(flags).find(([, value]) => value !== undefined) ?? [];
-  if (idle === undefined) return;
-  const flag = idle.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  throw hostsError(`--${flag} requires --hosts, the file of the machines to train on`);
-}
-
 function hostsError(message: string): LockstepError {
   return new LockstepError({ category: 'usage', code: 'E_HOSTS', message, help: 'see docs/ssh.md' });
 }
@@ -164,11 +153,13 @@ function tokenOf({ tokenFile: file }: RunArguments, log: Logger): string | undef
   return readToken({ file, env: process.env, warn: (message) => log.warn(message) });
 }
 
-function dashboardOf(args: RunArguments, log: Logger): DashboardAddress | undefined {
+function dashboardOf(args: RunArguments, workforce: Workforce, log: Logger): DashboardAddress | undefined {
   if (args.dashboard === undefined) return undefined;
   const address = parseDashboardAddress(args.dashboard, '--dashboard');
-  // On this machine alone a page needs no token, whatever workers have to show.
-  return isLoopback(address.host) ? address : { ...address, token: tokenOf(args, log) };
+  const tls = serverTlsOf(args);
+  if (!isLoopback(address.host)) return { ...address, tls, token: tokenOf(args, log) };
+  // On this machine alone a page asks for no token, nor for the certificates that workers have to show.
+  return { ...address, tls: workforce.kind === 'network' && tls ? { ...tls, ca: undefined } : tls };
 }
 
 async function runCommand(
@@ -177,8 +168,6 @@ async function runCommand(
   chooseWorkforce: (runtime: Runtime) => Workforce,
   { local, folds }: { readonly local?: LocalCompute | undefined; readonly folds?: number | undefined } = {},
 ): Promise<void> {
-  if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
-  if (args.standby && args.runDir === undefined) throw standbyWhere();
   const { config: loaded } = await loadConfig({ path, overrides: args.set });
   const config = folds === undefined ? loaded : foldConfig(loaded, 1, folds);
   if (args.printConfig) return printData(formatConfigYaml(config));
@@ -196,7 +185,7 @@ async function runCommand(
     return printText(plan);
   }
   const workforce = chooseWorkforce(runtime);
-  const dashboard = dashboardOf(args, runtime.log);
+  const dashboard = dashboardOf(args, workforce, runtime.log);
   collectMessageBuffers();
   const run = { ...runtime, config, workforce, dashboard, sharedMemory: args.sharedMemory, ...resuming };
   if (folds !== undefined) return runFolds(run, folds, args);
@@ -219,22 +208,6 @@ function idleToken(): LockstepError {
     message:
       '--token-file is for the dashboard here, and there is none: workers of this machine have a token of their own',
     help: 'add --dashboard HOST:PORT, or leave the token out',
-  });
-}
-
-function standbyWhere(): LockstepError {
-  return new LockstepError({
-    category: 'usage',
-    code: 'E_STANDBY',
-    message: '--standby requires --run-dir, the directory of the run to follow or to begin',
-  });
-}
-
-function olderThanWhat(): LockstepError {
-  return new LockstepError({
-    category: 'usage',
-    code: 'E_ALLOW_OLDER',
-    message: '--allow-older requires --resume, which names the checkpoint to resume from',
   });
 }
 

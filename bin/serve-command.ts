@@ -4,20 +4,25 @@ import { LockstepError } from '../src/errors.ts';
 import { readRunMetrics } from '../src/predict/run-metrics.ts';
 import { loadModel } from '../src/predict/load-model.ts';
 import { hostAndPort, isLoopback } from '../src/protocol/connection.ts';
+import { plainTraffic, serverTlsOf, type TlsFlags } from '../src/protocol/tls.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { startServer } from '../src/serve/server.ts';
 import { createRuntime } from './runtime.ts';
 
 /** Arguments of `lockstep serve`. */
-export interface ServeArguments {
+export interface ServeArguments extends TlsFlags {
   readonly port: number;
   readonly host: string;
   readonly tokenFile?: string;
 }
 
 /** Serves the model of a run. @throws the reason of the signal that ends it */
-export async function serve(run: string, { port, host, tokenFile }: ServeArguments): Promise<void> {
+export async function serve(
+  run: string,
+  { port, host, tokenFile, ...tlsFlags }: ServeArguments,
+): Promise<void> {
   const { log, signal } = createRuntime();
+  const tls = serverTlsOf(tlsFlags);
   const token = readToken({ file: tokenFile, env: process.env, warn: (message) => log.warn(message) });
   if (token === undefined && !isLoopback(host)) {
     throw new LockstepError({
@@ -40,10 +45,12 @@ export async function serve(run: string, { port, host, tokenFile }: ServeArgumen
     host,
     port,
     token,
+    tls,
+    log,
     onBug: (error) => log.error(error instanceof Error ? (error.stack ?? error.message) : String(error)),
   });
-  if (!isLoopback(host)) log.warn(`traffic on ${host} is not encrypted: use it on a network you trust`);
-  log.info(`serving ${model.name} on http://${hostAndPort(host, server.port)}`);
+  if (!tls && !isLoopback(host)) log.warn(plainTraffic(host));
+  log.info(`serving ${model.name} on ${tls ? 'https' : 'http'}://${hostAndPort(host, server.port)}`);
   if (!signal.aborted) await once(signal, 'abort');
   await server.close();
   signal.throwIfAborted();

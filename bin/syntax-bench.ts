@@ -3,6 +3,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { NUMERICS } from '../src/kernels/kernels.ts';
 import { MAX_SHARDS, MAX_WORKERS } from '../src/limits.ts';
+import type { FloodsArguments } from '../bench/floods.ts';
 import type { KernelsArguments } from '../bench/kernels.ts';
 import type { NetworkArguments } from '../bench/network.ts';
 import type { ScaleArguments } from '../bench/scale.ts';
@@ -100,6 +101,12 @@ export function addBenchmarks(program: Command): void {
     .action(async (config: string | undefined, options: SimulateArguments) =>
       (await import('../bench/simulate.ts')).benchSimulate(config, options),
     );
+  bench
+    .command('floods')
+    .description('what connections and requests of strangers cost a run: steps with each kind and without it')
+    .option('--rounds <count>', 'rounds in which the run is flooded and left alone', wholeNumber(1, 1000), 5)
+    .option('--json', 'print the figures as JSON')
+    .action(async (options: FloodsArguments) => (await import('../bench/floods.ts')).benchFloods(options));
   bench
     .command('train')
     .alias('peers')

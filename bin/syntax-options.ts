@@ -1,6 +1,7 @@
 // Values of the command line, and options that several commands have.
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
+import { LockstepError } from '../src/errors.ts';
 import { DEFAULT_FAN_IN, MAX_FAN_IN, MAX_THREADS, MAX_WORKERS } from '../src/limits.ts';
 
 export const wholeNumber =
@@ -36,6 +37,39 @@ export const orAuto =
   (text: string): number | 'auto' =>
     text === 'auto' ? 'auto' : parse(text);
 
+/** The options that each option goes with, such as `--hosts` or `--method random`; one of them is enough. */
+const COMPANIONS = new WeakMap<Option, readonly string[]>();
+
+/** Makes it an error to give an option without any of the others, without which it would do nothing. */
+export function requiring(option: Option, ...companions: readonly string[]): Option {
+  COMPANIONS.set(option, companions);
+  return option;
+}
+
+/** @throws LockstepError (exit 2) for an option that would do nothing; one from the environment is for some commands alone */
+export function refuseIdleOptions(command: Command): void {
+  const sourceOf = (option: Option): string | undefined =>
+    command.getOptionValueSource(option.attributeName());
+  const isGiven = (companion: string): boolean => {
+    const [flag, value] = companion.split(' ');
+    const option = command.options.find(({ long }) => long === flag);
+    if (!option) return false;
+    if (value !== undefined) return command.getOptionValue(option.attributeName()) === value;
+    return !['default', undefined].includes(sourceOf(option));
+  };
+  for (const option of command.options) {
+    const companions = COMPANIONS.get(option);
+    if (!companions || sourceOf(option) !== 'cli' || companions.some(isGiven)) continue;
+    const needed = companions.join(' or ');
+    throw new LockstepError({
+      category: 'usage',
+      code: 'E_FLAG_UNUSED',
+      message: `${option.long} requires ${needed}`,
+      help: `leave it out, or add ${needed}`,
+    });
+  }
+}
+
 export const threadsOption = (description: string): Option =>
   new Option('--threads <count>', description).argParser(wholeNumber(1, MAX_THREADS)).env('LOCKSTEP_THREADS');
 
@@ -67,13 +101,13 @@ export const fanInOption = (): Option =>
 export function withTls(
   command: Command,
   descriptions: { readonly cert: string; readonly ca: string },
+  ...companions: readonly string[]
 ): Command {
-  return command
-    .addOption(
-      new Option('--tls-cert <file>', descriptions.cert).argParser(filePath).env('LOCKSTEP_TLS_CERT'),
-    )
-    .addOption(
-      new Option('--tls-key <file>', 'private key of --tls-cert').argParser(filePath).env('LOCKSTEP_TLS_KEY'),
-    )
-    .addOption(new Option('--tls-ca <file>', descriptions.ca).argParser(filePath).env('LOCKSTEP_TLS_CA'));
+  const add = (name: string, description: string, variable: string): Command => {
+    const option = new Option(`${name} <file>`, description).argParser(filePath).env(variable);
+    return command.addOption(companions.length > 0 ? requiring(option, ...companions) : option);
+  };
+  add('--tls-cert', descriptions.cert, 'LOCKSTEP_TLS_CERT');
+  add('--tls-key', 'private key of --tls-cert', 'LOCKSTEP_TLS_KEY');
+  return add('--tls-ca', descriptions.ca, 'LOCKSTEP_TLS_CA');
 }

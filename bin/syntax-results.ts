@@ -7,7 +7,7 @@ import type { ReplayArguments } from './run-commands.ts';
 import type { CompareArguments, RunsArguments } from './runs-command.ts';
 import type { ExportArguments } from './export-command.ts';
 import type { ServeArguments } from './serve-command.ts';
-import { wholeNumber, filePath, collect } from './syntax-options.ts';
+import { wholeNumber, filePath, collect, requiring, withTls } from './syntax-options.ts';
 
 /** Adds the commands that use or check the results of a run. */
 export function addResultCommands(program: Command): void {
@@ -63,8 +63,10 @@ export function addResultCommands(program: Command): void {
       (await import('./export-command.ts')).exportModel(run, options),
     );
 
-  program
-    .command('serve')
+  withTls(program.command('serve'), {
+    cert: 'PEM file of a certificate: requests come by TLS, to https://; read again when it is renewed',
+    ca: 'PEM file of an authority: clients must show a certificate that it has signed',
+  })
     .description('predict over HTTP with the model of a run, until told to stop')
     .argument('<run>', 'directory of the run, or of its model', filePath)
     .option('--port <number>', 'port to listen on; 0 picks a free one', wholeNumber(0, 65_535), 8080)
@@ -94,14 +96,21 @@ export function addResultCommands(program: Command): void {
       'new labelled samples instead, all of which are measured: table, text or images',
       filePath,
     )
-    .option('--labels <file>', 'labels of --data, where these are images', filePath)
+    .addOption(
+      requiring(
+        new Option('--labels <file>', 'labels of --data, where these are images').argParser(filePath),
+        '--data',
+      ),
+    )
     .option('--json', 'print the metrics as JSON')
     .action(async (run: string, options: EvaluateArguments) =>
       (await import('./model-command.ts')).evaluate(run, options),
     );
 
-  program
-    .command('dashboard')
+  withTls(program.command('dashboard'), {
+    cert: 'PEM file of a certificate: the page is at https://; read again when it is renewed',
+    ca: 'PEM file of an authority: browsers must show a certificate that it has signed',
+  })
     .description('show a run in a browser, while it lasts or when it is over')
     .argument('<run>', 'directory of the run', filePath)
     .option(

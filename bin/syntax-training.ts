@@ -25,6 +25,7 @@ import {
   topologyOption,
   fanInOption,
   coordinatorUrl,
+  requiring,
   withTls,
 } from './syntax-options.ts';
 
@@ -62,12 +63,20 @@ function withConfig(command: Command): Command {
       'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path; auto: the last one of --run-dir, or a new run there',
       filePath,
     )
-    .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .addOption(
-      new Option(
-        '--standby',
-        'follow the run in --run-dir while another process leads it, and take over if that one ends, dies or gives no sign of life',
-      ).conflicts(['resume', 'folds', 'dryRun']),
+      requiring(
+        new Option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged'),
+        '--resume',
+      ),
+    )
+    .addOption(
+      requiring(
+        new Option(
+          '--standby',
+          'follow the run in --run-dir while another process leads it, and take over if that one ends, dies or gives no sign of life',
+        ).conflicts(['resume', 'folds', 'dryRun']),
+        '--run-dir',
+      ),
     )
     .option(
       '--lease <seconds>',
@@ -91,9 +100,42 @@ function withConfig(command: Command): Command {
     .option('--json', 'print summary.json to stdout at the end');
 }
 
+/** Options that go with `train --hosts` alone. */
+function hostsOptions(): Option[] {
+  return [
+    new Option('--listen <host:port>', 'with --hosts: address to listen on (default: all, and a free port)'),
+    new Option(
+      '--address <name>',
+      'with --hosts: the name or address of this machine that workers connect to (default: that from which ssh comes)',
+    ).argParser(hostName),
+    new Option(
+      '--tunnel',
+      'with --hosts: let workers connect through ssh, encrypted and past firewalls',
+    ).conflicts(['listen', 'address']),
+    minWorkersOption('with --hosts: workers with which training begins and goes on (default: all, 1)'),
+    waitOption('with --hosts: longest time with fewer workers (default: 600)'),
+    new Option('--ssh <command>', 'with --hosts: the ssh to use, with flags of its own (default: ssh)')
+      .argParser(words)
+      .env('LOCKSTEP_SSH'),
+    new Option(
+      '--remote-dir <dir>',
+      'with --hosts: directory there (default: as here, or the home directory where there is none)',
+    ).argParser(filePath),
+    new Option('--remote-command <command>', 'with --hosts: lockstep there (default: npx --no lockstep)'),
+  ];
+}
+
 /** Adds the commands that train, on this machine or over the network. */
 export function addTrainingCommands(program: Command): void {
-  withConfig(program.command('train'))
+  const train = withConfig(program.command('train'));
+  withTls(
+    train,
+    {
+      cert: 'with --dashboard: PEM file of its certificate; read again when it is renewed',
+      ca: 'with --dashboard: PEM file of an authority: browsers must show a certificate that it has signed',
+    },
+    '--dashboard',
+  )
     .description('train on this machine, or on others by ssh: starts the workers, trains, validates, tests')
     .addOption(workersOption().conflicts('hosts'))
     .addOption(localThreadsOption())
@@ -102,33 +144,6 @@ export function addTrainingCommands(program: Command): void {
       'start workers by ssh on these hosts, one a line: [USER@]HOST[:PORT] [slots=COUNT] [threads=COUNT]',
       filePath,
     )
-    .option('--listen <host:port>', 'with --hosts: address to listen on (default: all, and a free port)')
-    .option(
-      '--address <name>',
-      'with --hosts: the name or address of this machine that workers connect to (default: that from which ssh comes)',
-      hostName,
-    )
-    .addOption(
-      new Option(
-        '--tunnel',
-        'with --hosts: let workers connect through ssh, encrypted and past firewalls',
-      ).conflicts(['listen', 'address']),
-    )
-    .addOption(
-      minWorkersOption('with --hosts: workers with which training begins and goes on (default: all, 1)'),
-    )
-    .addOption(waitOption('with --hosts: longest time with fewer workers (default: 600)'))
-    .addOption(
-      new Option('--ssh <command>', 'with --hosts: the ssh to use, with flags of its own (default: ssh)')
-        .argParser(words)
-        .env('LOCKSTEP_SSH'),
-    )
-    .option(
-      '--remote-dir <dir>',
-      'with --hosts: directory there (default: as here, or the home directory where there is none)',
-      filePath,
-    )
-    .option('--remote-command <command>', 'with --hosts: lockstep there (default: npx --no lockstep)')
     .option(
       '--folds <count>',
       'train once for each of so many parts of the data as the test split; mean and deviation at the end',
@@ -137,10 +152,11 @@ export function addTrainingCommands(program: Command): void {
     .action(async (config: string, options: TrainArguments) =>
       (await import('./run-commands.ts')).train(config, options),
     );
+  for (const option of hostsOptions()) train.addOption(requiring(option, '--hosts'));
 
   const coordinator = withConfig(program.command('coordinator'));
   withTls(coordinator, {
-    cert: 'PEM file of a certificate: workers connect by TLS, to wss://; read again when it is renewed',
+    cert: 'PEM file of a certificate: workers connect by TLS, to wss://, and so do browsers to --dashboard; read again when it is renewed',
     ca: 'PEM file of an authority: workers must show a certificate that it has signed',
   })
     .description('train with workers that join over the network')
@@ -198,12 +214,22 @@ export function addTrainingCommands(program: Command): void {
       ).conflicts('tokenFile'),
     )
     .option(
+      '--give-up-after <seconds>',
+      'end with exit code 5 once no coordinator was there for so long (default: never)',
+      wholeNumber(1, 31_536_000),
+    )
+    .option(
       '--listen <host:port>',
       'take workers here too, if the coordinator wants a tree; port 0 picks one',
     )
-    .option(
-      '--announce <host:port>',
-      'with --listen: the address that other workers are told, where they reach this port by another one',
+    .addOption(
+      requiring(
+        new Option(
+          '--announce <host:port>',
+          'with --listen: the address that other workers are told, where they reach this port by another one',
+        ),
+        '--listen',
+      ),
     )
     .action(async (urls: string[], options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(urls, options),
@@ -227,11 +253,30 @@ export function addTune(program: Command): void {
         .choices(['random', 'grid'])
         .default('random'),
     )
-    .option('--trials <count>', 'trials of a random search', wholeNumber(1, MAX_TRIALS), 20)
-    .option('--seed <number>', 'seed of the draws', wholeNumber(0, 4_294_967_295), 0)
+    .addOption(
+      requiring(
+        new Option('--trials <count>', 'trials of a random search')
+          .argParser(wholeNumber(1, MAX_TRIALS))
+          .default(20),
+        '--method random',
+      ),
+    )
+    .addOption(
+      requiring(
+        new Option('--seed <number>', 'seed of the draws')
+          .argParser(wholeNumber(0, 4_294_967_295))
+          .default(0),
+        '--method random',
+      ),
+    )
     .option('--set <key.path=value>', 'override a config value; repeatable', collect, [])
     .option('--run-dir <dir>', 'directory for all trials (default: runs/<time>-<name>-tune)', filePath)
-    .option('--resume', 'continue the search of --run-dir: trials that are over stay')
+    .addOption(
+      requiring(
+        new Option('--resume', 'continue the search of --run-dir: trials that are over stay'),
+        '--run-dir',
+      ),
+    )
     .option('--no-early-stop', 'run every trial to its end, even one that is worse than most others')
     .addOption(workersOption())
     .addOption(localThreadsOption())

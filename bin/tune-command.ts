@@ -28,7 +28,6 @@ export interface TuneArguments {
 export async function runTune(config: string, args: TuneArguments): Promise<void> {
   const { earlyStop, json, method, resume = false, runDir, seed, set, threads, trials, vary, workers } = args;
   if (vary.length === 0) throw nothingToVary();
-  if (resume && runDir === undefined) throw resumeWhat();
   const search = { dimensions: readDimensions(vary), method, trials, seed, stopsEarly: earlyStop };
   const runtime = createRuntime();
   const result = await tune({
@@ -54,13 +53,5 @@ function nothingToVary(): LockstepError {
     code: 'E_TUNE_VALUES',
     message: 'there is nothing to vary',
     help: 'name keys and values: --vary optimizer.learningRate=log:0.0001..0.1 --vary batchSize=[32,128]',
-  });
-}
-
-function resumeWhat(): LockstepError {
-  return new LockstepError({
-    category: 'usage',
-    code: 'E_TUNE_RESUME',
-    message: '--resume requires --run-dir, which names the search to resume',
   });
 }

@@ -24,12 +24,13 @@ export interface WorkerArguments extends TlsFlags {
   readonly listen?: string;
   readonly announce?: string;
   readonly name?: string;
+  readonly giveUpAfter?: number;
 }
 
 /** Works for the coordinator at one of the URLs until told to stop. */
 export async function work(
   urls: readonly string[],
-  { announce, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
+  { announce, giveUpAfter, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
   const wrong = urls.find((url) => !isCoordinatorUrl(url));
   if (wrong !== undefined) {
@@ -38,13 +39,6 @@ export async function work(
       code: 'E_WORKER_URL',
       message: `${wrong} is not the address of a coordinator`,
       help: 'for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt',
-    });
-  }
-  if (announce !== undefined && listen === undefined) {
-    throw new LockstepError({
-      category: 'usage',
-      code: 'E_WORKER_ANNOUNCE',
-      message: '--announce requires --listen: without it this worker takes nobody',
     });
   }
   const { log, screen, signal: stopped } = createRuntime();
@@ -67,7 +61,8 @@ export async function work(
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
     const options = { urls, tls, token, numThreads, instance, aggregator, log, screen, signal };
-    await runWorker({ ...options, name: name ?? rankedName() });
+    const giveUpAfterMs = giveUpAfter === undefined ? undefined : 1000 * giveUpAfter;
+    await runWorker({ ...options, giveUpAfterMs, name: name ?? rankedName() });
   } finally {
     await aggregator?.end();
   }

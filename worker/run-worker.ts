@@ -28,6 +28,8 @@ export interface WorkerOptions {
   readonly name?: string | undefined;
   /** The port for workers of its own; undefined if it takes none. */
   readonly aggregator?: Aggregator | undefined;
+  /** Longest time without a coordinator; undefined for any. */
+  readonly giveUpAfterMs?: number | undefined;
   readonly log: Logger;
   /** The destination of a line about what this worker is doing. */
   readonly screen: Screen;
@@ -63,10 +65,12 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   let attempt = 0;
   const progress = new WorkerProgress(options.screen, log);
   let hasConnected = false;
+  let lastContactMs = performance.now();
   try {
     while (!signal.aborted) {
       const { unreachable } = route;
-      const connection = await connectOrWait(options, route, attempt, hasConnected);
+      const contact = { attempt, hasConnected, lastContactMs };
+      const connection = await connectOrWait(options, route, contact);
       if (!connection) {
         attempt++;
         continue;
@@ -80,6 +84,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       const parts = { aggregator, instance, kernelBuilds, log, name, numThreads, progress, replica };
       const end = await runSession({ ...parts, connection, takesFiles, unreachable }, signal);
       progress.disconnected();
+      lastContactMs = performance.now();
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
       // What an aggregator refuses, the coordinator decides.
@@ -106,15 +111,22 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   }
 }
 
+/** The attempts of a worker so far to reach its coordinator. */
+interface Contact {
+  /** Failed attempts in a row. */
+  readonly attempt: number;
+  readonly hasConnected: boolean;
+  readonly lastContactMs: number;
+}
+
 /**
  * A connection; or undefined after waiting, when this attempt failed, at every coordinator, and another makes
  * sense.
  */
 async function connectOrWait(
-  { tls, token, log, signal }: WorkerOptions,
+  { giveUpAfterMs = Infinity, tls, token, log, signal }: WorkerOptions,
   route: Route,
-  attempt: number,
-  hasConnected: boolean,
+  { attempt, hasConnected, lastContactMs }: Contact,
 ): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
   for (;;) {
     try {
@@ -138,7 +150,9 @@ async function connectOrWait(
         log[level](`${message}${hint}; asking ${route.url}`);
         continue;
       }
-      const delayMs = delayOf(route, attempt);
+      const restMs = lastContactMs + giveUpAfterMs - performance.now();
+      if (restMs <= 0) throw gaveUp(error, giveUpAfterMs);
+      const delayMs = Math.min(restMs, delayOf(route, attempt));
       log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
       await pause(delayMs, signal);
       return undefined;
@@ -171,6 +185,15 @@ function refused(end: SessionEnd): LockstepError {
     category: 'network',
     code: 'E_REFUSED',
     message: `the coordinator refused this worker: ${end.reason}`,
+  });
+}
+
+function gaveUp({ message }: LockstepError, afterMs: number): LockstepError {
+  return new LockstepError({
+    category: 'network',
+    code: 'E_GAVE_UP',
+    message: `no coordinator for ${afterMs / 1000} s: ${message}`,
+    help: 'the run may be over; --give-up-after says how long a worker waits',
   });
 }
 

@@ -1,7 +1,7 @@
 // Who may become a worker: decided from the HTTP request alone, before a WebSocket exists.
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
+import { isIPv6, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LockstepError } from '../../src/errors.ts';
 import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
@@ -83,6 +83,60 @@ export function requireTokenBeyondLoopback(host: string, token: string | undefin
   });
 }
 
+/** The connections that an address may make at once, and in each second after that. */
+const HASTE = { atOnce: 512, perSecond: 100 } as const;
+/** The connections for which one with a handshake of TLS counts. */
+export const SECURE_COST = 4;
+/** The connections for which one counts that ended by a fault of the worker: 4 MiB that are no message take 5 ms. */
+const FAULT_COST = 50;
+/** Addresses whose haste is remembered; those that have been quiet for longest are forgotten. */
+const MAX_REMEMBERED = 4096;
+
+/**
+ * Follows how often each address connects: a connection takes 0.1 ms, and 1 ms with a handshake of TLS, in
+ * which no step goes on.
+ */
+export class ConnectionRates {
+  /** Connections that an address may still make, and when that was. The latest come last. */
+  readonly #allowances = new Map<string, { readonly count: number; readonly atMs: number }>();
+
+  /** Notes a connection that counts for `cost`; returns false if the address makes too many. */
+  allows(address: string, cost = 1, nowMs = performance.now()): boolean {
+    const network = networkOf(address);
+    const count = this.#countOf(network, nowMs);
+    this.#remember(network, count >= cost ? count - cost : count, nowMs);
+    return count >= cost;
+  }
+
+  /** Notes a connection that ended by a fault of the worker. */
+  noteFault(address: string, nowMs = performance.now()): void {
+    const network = networkOf(address);
+    this.#remember(network, Math.max(0, this.#countOf(network, nowMs) - FAULT_COST), nowMs);
+  }
+
+  #countOf(network: string, nowMs: number): number {
+    const { count, atMs } = this.#allowances.get(network) ?? { count: HASTE.atOnce, atMs: nowMs };
+    return Math.min(HASTE.atOnce, count + ((nowMs - atMs) / 1000) * HASTE.perSecond);
+  }
+
+  #remember(network: string, count: number, atMs: number): void {
+    this.#allowances.delete(network);
+    this.#allowances.set(network, { count, atMs });
+    const [oldest] = this.#allowances.keys();
+    if (this.#allowances.size > MAX_REMEMBERED) this.#allowances.delete(oldest as string);
+  }
+}
+
+/** The network that belongs to whoever has an address: of IPv6 it is the first half. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [head = '', tail] = address.replace(/%.*$/, '').split('::') as [string, string?];
+  const [first, last] = [head, tail ?? ''].map((part) => part.split(':').filter((group) => group !== ''));
+  const zeros = Array<string>(Math.max(0, 8 - (first?.length ?? 0) - (last?.length ?? 0))).fill('0');
+  const groups = tail === undefined ? (first ?? []) : [...(first ?? []), ...zeros, ...(last ?? [])];
+  return `${groups.slice(0, 4).join(':')}::/64`;
+}
+
 /**
  * Counts the sockets of each address that have not shown a token yet, so that one address cannot use up the
  * sockets meant for workers.
@@ -98,7 +152,8 @@ export class UnadmittedSockets {
   }
 
   /** Counts a new socket until it is admitted or closed; false if its address has too many. */
-  add(socket: Socket, address: string): boolean {
+  add(socket: Socket, from: string): boolean {
+    const address = networkOf(from);
     const count = this.#counts.get(address) ?? 0;
     if (count >= this.#maxPerAddress) return false;
     this.#counts.set(address, count + 1);

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { stringifyRecord } from '../../src/json.ts';
 import { listenError } from '../../src/protocol/listen-error.ts';
-import { createHttpServer, type TlsFiles } from '../../src/protocol/tls.ts';
+import { createHttpServer, guardConnections, plainTraffic, type TlsFiles } from '../../src/protocol/tls.ts';
 import { LimitedLog } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
@@ -16,6 +16,8 @@ import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import { isLoopback, SOCKET_OPTIONS } from '../../src/protocol/connection.ts';
 import { plainAddress, WebSocketConnection } from '../../src/protocol/web-socket-connection.ts';
 import {
+  ConnectionRates,
+  SECURE_COST,
   refusalOf,
   refusalOfReader,
   refuseUpgrade,
@@ -88,6 +90,14 @@ const MAX_MESSAGE_INTERVALS = 12;
  */
 const MAX_UNADMITTED = 64;
 
+/** Codes with which connections end because of what a worker sent. */
+const FAULTS: readonly number[] = [CLOSE.malformed, CLOSE.protocol, CLOSE.binaryOnly];
+
+/** Time for which a connection of an address that makes too many is left unanswered. */
+const HOLD_MS = 1000;
+/** Age of an answer about the run that is given again: with 1,000 workers one takes milliseconds to make. */
+const RECENT_MS = 1000;
+
 /** A request is 10 lines sent at once. Node's defaults leave a silent or dripping client 90 s. */
 const HTTP_LIMITS = {
   headersTimeout: 3000,
@@ -101,22 +111,22 @@ const HTTP_LIMITS = {
  * @throws LockstepError if it is taken or not ours to open, or if a token is required and missing.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, tls, token, workerTokens, log, plainHelp = 'give --tls-cert and --tls-key' } = options;
+  const { host, tls, token, workerTokens, log, plainHelp } = options;
   if (!workerTokens) requireTokenBeyondLoopback(host, token);
   const admission = new Admission(options);
+  const asked = { ...options, status: options.status && new RecentStatus(options.status) };
   const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
-    void answerRequest(request, response, options).catch(() => response.destroy());
+    void answerRequest(request, response, asked).catch(() => response.destroy());
   });
   server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
-  server.on('connection', (socket: Socket) => admission.track(socket));
+  guardConnections(server, (socket) => admission.track(socket));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     admission.noteFailedHandshake(error, socket),
   );
   server.on('upgrade', (request, socket, head) => admission.decide(request, socket, head));
   await open(server, options);
   server.on('error', (error) => log.warn({ error: error.message }, 'the listening port reported an error'));
-  if (!tls && !isLoopback(host))
-    log.warn(`traffic on ${host} is not encrypted: ${plainHelp}, or use it on a network you trust`);
+  if (!tls && !isLoopback(host)) log.warn(plainTraffic(host, plainHelp));
   const unfollow = workerTokens?.follow(() => admission.endRevoked());
   return {
     host,
@@ -138,6 +148,9 @@ class Admission {
   onConnection: OnConnection | undefined;
   #options: ListenOptions;
   #unadmitted = new UnadmittedSockets(MAX_UNADMITTED);
+  readonly #rates = new ConnectionRates();
+  /** Sockets of addresses that connect too often; nobody reads what they send. */
+  readonly #held = new Set<Socket>();
   #webSockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -153,15 +166,28 @@ class Admission {
     this.#log = new LimitedLog(options.log);
   }
 
-  track(socket: Socket): void {
+  /** Looks at a new socket; returns false for one that is not to be served. */
+  track(socket: Socket): boolean {
     const address = plainAddress(socket.remoteAddress);
     // Without a listener a reset by the peer would end this process.
     socket.on('error', (error) =>
       this.#options.log.debug({ address, error: error.message }, 'socket failed'),
     );
-    if (this.#unadmitted.add(socket, address)) return;
-    this.#options.log.debug({ address }, 'too many connections without a token');
-    socket.destroy();
+    if (!this.#unadmitted.add(socket, address)) {
+      this.#options.log.debug({ address }, 'too many connections without a token');
+      socket.destroy();
+      return false;
+    }
+    if (this.#rates.allows(address, this.#options.tls && SECURE_COST)) return true;
+    this.#noteTurnedAway(socket, 'it connects too often');
+    // Who waits for an answer cannot come back meanwhile.
+    this.#held.add(socket);
+    const timer = setTimeout(() => socket.destroy(), HOLD_MS).unref();
+    socket.once('close', () => {
+      clearTimeout(timer);
+      this.#held.delete(socket);
+    });
+    return false;
   }
 
   decide(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -192,7 +218,8 @@ class Admission {
       const connection = new WebSocketConnection({ ...parts, heartbeat });
       this.connections.add(connection);
       if (tokenName !== undefined) this.#shown.set(connection, authorization);
-      connection.onClose(() => {
+      connection.onClose((code) => {
+        if (FAULTS.includes(code)) this.#rates.noteFault(connection.remoteAddress);
         this.connections.delete(connection);
         this.#shown.delete(connection);
       });
@@ -222,9 +249,10 @@ class Admission {
     this.#log.write('warn', 'connections turned away', message);
   }
 
-  /** Sums up what the log left out. */
+  /** Sums up what the log left out, and hangs up on those who wait in vain. */
   close(): void {
     this.#log.flush();
+    for (const socket of this.#held) socket.destroy();
   }
 }
 
@@ -235,6 +263,37 @@ function notReady(status: StatusSource | undefined): Refusal {
 
 function fullRefusal(maxWorkers: number): Refusal {
   return { status: 503, message: `all ${maxWorkers} places for workers are taken` };
+}
+
+/** A run about which the same answers are given for a second. */
+class RecentStatus implements StatusSource {
+  readonly #source: StatusSource;
+  readonly #answers = new Map<string, { readonly atMs: number; readonly answer: unknown }>();
+
+  constructor(source: StatusSource) {
+    this.#source = source;
+  }
+
+  get isReady(): boolean {
+    return this.#source.isReady;
+  }
+
+  report(): unknown {
+    return this.#recent('report', () => this.#source.report());
+  }
+
+  page(): ReturnType<StatusSource['page']> {
+    return this.#recent('page', () => this.#source.page());
+  }
+
+  #recent<T>(name: string, make: () => T): T {
+    const found = this.#answers.get(name);
+    const nowMs = performance.now();
+    if (found && nowMs - found.atMs < RECENT_MS) return found.answer as T;
+    const answer = make();
+    this.#answers.set(name, { atMs: nowMs, answer });
+    return answer;
+  }
 }
 
 /** Answers a request that is no worker's. What a run does is told to those who might take part. */

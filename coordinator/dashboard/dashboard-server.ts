@@ -2,7 +2,6 @@
 // Of a run that goes on it lives in a thread of its own, so that watching does not slow training down.
 import { createHmac, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
-import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
@@ -12,6 +11,8 @@ import sirv from 'sirv';
 import { LockstepError } from '../../src/errors.ts';
 import { listenError } from '../../src/protocol/listen-error.ts';
 import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
+import { createHttpServer, plainTraffic, problemOfClient } from '../../src/protocol/tls.ts';
+import type { TlsFiles, TlsLog } from '../../src/protocol/tls.ts';
 import { isSameSecret } from '../../src/protocol/token.ts';
 import type { ComputeActivity } from '../training/compute.ts';
 import { RunDirectory } from '../output/run-directory.ts';
@@ -25,11 +26,12 @@ export interface DashboardAddress {
   readonly port: number;
   /** Required unless `host` is a loopback address. */
   readonly token?: string | undefined;
+  /** Without them the port speaks no TLS. */
+  readonly tls?: TlsFiles | undefined;
 }
 
 /** The receivers of what a server has to say. */
-export interface DashboardListeners {
-  readonly warn: (message: string) => void;
+export interface DashboardListeners extends TlsLog {
   /** Told how many pages are watching, whenever that changes. */
   readonly onWatchers?: ((count: number) => void) | undefined;
 }
@@ -98,7 +100,10 @@ export class DashboardServer {
   private constructor(address: DashboardAddress, listeners: DashboardListeners) {
     this.#address = address;
     this.#listeners = listeners;
-    this.#server = createServer(HTTP_LIMITS, (request, response) => this.#answerSafely(request, response));
+    this.#server = createHttpServer(
+      { ...HTTP_LIMITS, tls: address.tls, log: listeners },
+      (request, response) => this.#answerSafely(request, response),
+    );
     this.#server.maxConnections = MAX_CONNECTIONS;
   }
 
@@ -107,6 +112,7 @@ export class DashboardServer {
     requireDashboardToken(address);
     const dashboard = new DashboardServer(address, listeners);
     await dashboard.#listen();
+    if (!address.tls && !isLoopback(address.host)) listeners.warn(plainTraffic(address.host));
     return dashboard;
   }
 
@@ -184,6 +190,8 @@ export class DashboardServer {
     if (!URL.canParse(request.url ?? '', 'http://dashboard')) return refuse(response, 400, 'no such address');
     const url = new URL(request.url ?? '', 'http://dashboard');
     if (url.pathname === '/healthz') return sendText(response, 'ok');
+    const problem = this.#address.tls?.ca === undefined ? undefined : problemOfClient(request.socket);
+    if (problem !== undefined) return refuse(response, 403, problem);
     if (!this.#isFromHere(request))
       return refuse(response, 403, 'unknown host name: use the address that was printed');
     if (!this.#letIn(request, response, url)) return;
@@ -219,10 +227,9 @@ export class DashboardServer {
       return false;
     }
     // Relative, for proxies; and the address that is kept in the history is without the token.
-    response.setHeader(
-      'Set-Cookie',
-      `${COOKIE}=${this.#cookieValue(token)}; HttpOnly; samesite=strict; Path=/`,
-    );
+    const secure = this.#address.tls ? '; Secure' : '';
+    const cookie = `${COOKIE}=${this.#cookieValue(token)}; HttpOnly; samesite=strict; Path=/${secure}`;
+    response.setHeader('Set-Cookie', cookie);
     response.writeHead(303, { Location: './' }).end();
     return false;
   }

@@ -11,7 +11,8 @@ function report(message: ThreadReport): void {
 
 try {
   const server = await DashboardServer.open(workerData as DashboardAddress, {
-    warn: (message) => report({ type: 'warning', message }),
+    info: (message) => report({ type: 'info', message }),
+    warn: (message) => report({ type: 'warn', message }),
     onWatchers: (count) => report({ type: 'watchers', count }),
   });
   parentPort?.on('message', (message: ThreadMessage) => {

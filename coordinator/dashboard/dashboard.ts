@@ -1,6 +1,6 @@
 // The dashboard of a run that goes on, seen from the run: it starts the thread that serves the page, and
 // tells it what only this process knows. Nothing here waits for a page, and no failure reaches the run.
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { ErrorDetails } from '../../src/errors.ts';
 import { LockstepError } from '../../src/errors.ts';
@@ -19,7 +19,7 @@ export type ThreadMessage =
 export type ThreadReport =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'refused'; readonly details: ErrorDetails }
-  | { readonly type: 'warning'; readonly message: string }
+  | { readonly type: 'info' | 'warn'; readonly message: string }
   | { readonly type: 'watchers'; readonly count: number };
 
 /** Time for the thread to start and open its port. */
@@ -42,7 +42,7 @@ export class Dashboard {
     this.#log = log;
     thread.on('message', (report: ThreadReport) => {
       if (report.type === 'watchers') this.#numWatchers = report.count;
-      else if (report.type === 'warning') log.warn(report.message);
+      else if (report.type === 'info' || report.type === 'warn') log[report.type](report.message);
     });
     thread.on('error', (error: Error) => {
       this.#isOver = true;
@@ -56,7 +56,7 @@ export class Dashboard {
    */
   static async open(address: DashboardAddress, log: Logger): Promise<Dashboard> {
     const thread = new Worker(new URL('./dashboard-thread.js', import.meta.url), { workerData: address });
-    const first = await firstReport(thread);
+    const first = await firstReport(thread, log);
     // The end of the run does not wait for it.
     thread.unref();
     if (first.type === 'refused') throw new LockstepError(first.details);
@@ -94,16 +94,19 @@ export class Dashboard {
 }
 
 /** The address of a page, for people: a token is not written into logs. */
-export function urlOf({ host, token }: DashboardAddress, port: number): string {
-  return `http://${hostAndPort(host, port)}/${token === undefined ? '' : '?token=TOKEN'}`;
+export function urlOf({ host, tls, token }: DashboardAddress, port: number): string {
+  return `${tls ? 'https' : 'http'}://${hostAndPort(host, port)}/${token === undefined ? '' : '?token=TOKEN'}`;
 }
 
-async function firstReport(thread: Worker): Promise<ThreadReport> {
+/** Waits until the port is open, or is not to be. */
+async function firstReport(thread: Worker, log: Logger): Promise<ThreadReport> {
+  const reports = on(thread, 'message', { signal: AbortSignal.timeout(START_MS) });
   try {
-    const [report] = (await once(thread, 'message', { signal: AbortSignal.timeout(START_MS) })) as [
-      ThreadReport,
-    ];
-    return report;
+    for await (const [report] of reports as AsyncIterable<[ThreadReport]>) {
+      if (report.type !== 'info' && report.type !== 'warn') return report;
+      log[report.type](report.message);
+    }
+    throw new Error('it has ended');
   } catch (cause) {
     void thread.terminate();
     const reason =

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Config } from '../../src/config/schema.ts';
 import { LockstepError, quoteValue } from '../../src/errors.ts';
 import { NUMERICS } from '../../src/kernels/kernels.ts';
+import { updateHash } from '../../src/sha256.ts';
 import { dependsOnLength, scheduleSchema } from '../../src/schedule/schedule.ts';
 import type { PreparedRun } from '../training/prepare.ts';
 
@@ -32,7 +33,7 @@ export function runIdentity({ config, data, kernelModule, model }: PreparedRun):
   for (const name of ['train', 'validation', 'test'] as const) {
     const indices = data.splits[name];
     splits.update(`${name} ${indices.length}\n`);
-    splits.update(new Uint8Array(indices.buffer, indices.byteOffset, indices.byteLength));
+    updateHash(splits, indices);
   }
   return {
     numerics: config.numerics,

@@ -2,13 +2,13 @@
 // reaches them bucket by bucket, as reductions finish, and becomes real when all buckets have; a
 // bucket that is not finite stops it before anything is kept. With clipping by norm the buckets
 // wait for the last one, whose squares it needs.
-import { createHash } from 'node:crypto';
 import type { Config } from '../../src/config/schema.ts';
 import { combineFingerprints, fingerprintOf, formatFingerprint } from '../../src/engine/fingerprint.ts';
 import { LockstepError } from '../../src/errors.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
 import type { Memory } from '../../src/memory.ts';
 import type { Model, Bucket } from '../../src/model/model.ts';
+import { sha256Of } from '../../src/sha256.ts';
 import { WeightAverage } from '../../src/optimizer/average.ts';
 import { clipScale, normOf, Optimizer } from '../../src/optimizer/optimizer.ts';
 import type { ThreadOptimizer } from '../../src/threads/compute-thread.ts';
@@ -284,7 +284,7 @@ export class TrainingState {
   /** SHA-256 over the little-endian f32 bytes of the current flat vector. */
   weightsSha256(): string {
     const bytes = this.memory.bytes(this.parameters, 4 * this.model.numParameters);
-    return createHash('sha256').update(bytes).digest('hex');
+    return sha256Of(bytes);
   }
 
   /** Moves the sum of a small bucket to the rest of its block; returns its address. */

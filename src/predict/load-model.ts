@@ -1,5 +1,4 @@
 // Reads a trained model from its files, and loads it.
-import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -7,6 +6,7 @@ import { checkOptions, functionOption, pathArgument } from '../config/options.ts
 import { loadKernelModule } from '../kernels/load-kernels.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { MAX_SAFETENSORS_BYTES } from '../safetensors.ts';
+import { sha256Of } from '../sha256.ts';
 import {
   decodeModel,
   DESCRIPTION_FILE,
@@ -61,8 +61,7 @@ export async function readModel(place: string): Promise<SavedModel> {
   // First of all: it is small, and tells whether the directory is one of ours.
   const described = isFile ? undefined : await readDescription(path.join(directory, DESCRIPTION_FILE));
   const bytes = await readFile(file, MAX_SAFETENSORS_BYTES);
-  const sha256 = (weights: Uint8Array): string => createHash('sha256').update(weights).digest('hex');
-  return decodeModel({ directory, file, bytes, described, sha256 });
+  return decodeModel({ directory, file, bytes, described, sha256: sha256Of });
 }
 
 async function findModel(directory: string): Promise<string> {

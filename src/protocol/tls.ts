@@ -1,10 +1,10 @@
 // TLS 1.3 from PEM files: read, checked, explained in words, and read again when they are renewed.
-import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
+import { constants, createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import { TLSSocket, type SecureContextOptions } from 'node:tls';
 import { LockstepError } from '../errors.ts';
-import type { Logger } from '../log.ts';
 import { followFiles, readRegularFileSync, warnIfShared } from '../regular-file.ts';
 
 /** The PEM files of one end of a connection. */
@@ -18,6 +18,12 @@ export interface TlsFiles {
    * clients that they vouch for, and no other.
    */
   readonly ca?: string | undefined;
+}
+
+/** The receiver of what is doubtful, and of what has changed: a logger, or a thread's way to one. */
+export interface TlsLog {
+  info(message: string): void;
+  warn(message: string): void;
 }
 
 /** A certificate has a few kilobytes, a bundle of all public authorities some 250. */
@@ -63,7 +69,7 @@ export function serverTlsOf(flags: TlsFlags): TlsFiles | undefined {
  * @throws LockstepError for files that cannot be read or do not belong together, and for a certificate
  * that is not valid today; what is only doubtful is logged
  */
-export function readTls({ cert, key, ca }: TlsFiles, log?: Logger): SecureContextOptions {
+export function readTls({ cert, key, ca }: TlsFiles, log?: TlsLog): SecureContextOptions {
   const options: SecureContextOptions = { minVersion: 'TLSv1.3' };
   if (ca !== undefined) {
     options.ca = readFile(ca);
@@ -88,6 +94,17 @@ export function readTls({ cert, key, ca }: TlsFiles, log?: Logger): SecureContex
   return options;
 }
 
+/** A server that speaks HTTP, by TLS or without it. */
+type AnyServer = http.Server | https.Server;
+
+/** Has `isToBeServed` look at each connection of a server before a byte of it is read, or a handshake begins. */
+export function guardConnections(server: AnyServer, isToBeServed: (socket: Socket) => boolean): void {
+  const serve = server.listeners('connection');
+  server.removeAllListeners('connection').on('connection', (socket: Socket) => {
+    if (isToBeServed(socket)) for (const listener of serve) listener.call(server, socket);
+  });
+}
+
 /**
  * Makes an HTTP server, which speaks TLS if there are files for it, and then takes renewed ones while it
  * runs. With a `ca`, clients without a certificate of it get as far as `problemOfClient`.
@@ -99,11 +116,11 @@ export function createHttpServer(
     tls,
     log,
     ...options
-  }: http.ServerOptions & { readonly tls?: TlsFiles | undefined; readonly log: Logger },
+  }: http.ServerOptions & { readonly tls?: TlsFiles | undefined; readonly log: TlsLog },
   listener: http.RequestListener,
-): http.Server | https.Server {
+): AnyServer {
   if (!tls) return http.createServer(options, listener);
-  const secure = { ...options, ...readTls(tls, log), handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
+  const secure = { ...options, ...readServerTls(tls, log), handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
   // A client that is refused here would be told by an alert that it may not even receive.
   const server = https.createServer(
     { ...secure, requestCert: tls.ca !== undefined, rejectUnauthorized: false },
@@ -113,19 +130,34 @@ export function createHttpServer(
   return server;
 }
 
+/**
+ * The options of a server. One that asks for certificates resumes no sessions: a resumed one would count as
+ * that of a client which has shown a certificate, even if its first connection had none.
+ */
+function readServerTls(tls: TlsFiles, log: TlsLog): SecureContextOptions {
+  const options = readTls(tls, log);
+  return tls.ca === undefined ? options : { ...options, secureOptions: constants.SSL_OP_NO_TICKET };
+}
+
 /** Says why the certificate of a client does not let it in; undefined if it does. */
 export function problemOfClient(socket: unknown): string | undefined {
-  if (!(socket instanceof TLSSocket) || socket.authorized) return undefined;
+  if (!(socket instanceof TLSSocket)) return undefined;
   const { subject } = socket.getPeerCertificate() as { readonly subject?: unknown };
   if (subject === undefined) return 'a client certificate is required';
+  if (socket.authorized) return undefined;
   return `its client certificate is not accepted (${String(socket.authorizationError)})`;
 }
 
-function followRenewals(server: https.Server, tls: TlsFiles, log: Logger): void {
+/** The warning for a port that others reach and that speaks no TLS; `help` keeps its traffic secret. */
+export function plainTraffic(host: string, help = 'give --tls-cert and --tls-key'): string {
+  return `traffic on ${host} is not encrypted: ${help}, or use it on a network you trust`;
+}
+
+function followRenewals(server: https.Server, tls: TlsFiles, log: TlsLog): void {
   const files = [tls.cert, tls.key, tls.ca].filter((file) => file !== undefined);
   const unfollow = followFiles(files, () => {
     try {
-      server.setSecureContext(readTls(tls, log));
+      server.setSecureContext(readServerTls(tls, log));
       log.info(`took the renewed certificate in ${tls.cert}`);
     } catch (error) {
       log.warn(`kept the old certificate: ${(error as Error).message}`);

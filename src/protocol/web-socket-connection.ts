@@ -6,6 +6,8 @@ import type { Connection } from './connection.ts';
 import { CLOSE } from './protocol-error.ts';
 import { CLOSE_TIMEOUT_MS } from './connection.ts';
 
+/** A peer that goes on sending after our goodbye has this much in flight at most; then it is cut off. */
+const MAX_LATE_BYTES = 2 ** 23;
 /** A close frame has room for this many bytes of UTF-8. */
 const MAX_REASON_BYTES = 123;
 /**
@@ -19,6 +21,8 @@ const WINDOW_BYTES = 2 ** 20;
  * than a read of the socket.
  */
 const READ_BYTES = 64 * 1024;
+/** Pings and pongs of one interval: each end sends one of either, and a flood sends 100,000. */
+const MAX_CONTROL_FRAMES = 1000;
 /** Bytes of a frame from a client, without its payload. */
 const CONTROL_FRAME_BYTES = 6;
 /** The close code that a WebSocket reports when no goodbye was heard. */
@@ -61,6 +65,9 @@ export class WebSocketConnection implements Connection {
   #heartbeat: Heartbeat;
   #timer: NodeJS.Timeout;
   #silentIntervals = 0;
+  #lateBytes = 0;
+  /** Pings and pongs of the current interval. */
+  #numControlFrames = 0;
   /** Intervals in which a message has begun and not ended. */
   #messageIntervals = 0;
   /** `bytesRead` when the last message had come, and with the pings and pongs since. */
@@ -93,10 +100,10 @@ export class WebSocketConnection implements Connection {
     this.#timer = setInterval(() => this.#beat(), heartbeat.intervalMs).unref();
     webSocket.pause();
     webSocket.on('ping', (data) => {
-      this.#bytesExplained += CONTROL_FRAME_BYTES + data.length;
+      this.#noteControlFrame(data);
       this.#answerPing();
     });
-    webSocket.on('pong', (data) => (this.#bytesExplained += CONTROL_FRAME_BYTES + data.length));
+    webSocket.on('pong', (data) => this.#noteControlFrame(data));
     // Always followed by 'close'. Without a listener one malformed frame would end this process.
     webSocket.on('error', (error) => (this.#ending ??= { code: ABNORMAL, reason: error.message }));
     webSocket.on('close', () => this.#cleanUp());
@@ -152,7 +159,7 @@ export class WebSocketConnection implements Connection {
     this.#webSocket.on('message', (data: RawData, isBinary: boolean) => {
       this.#bytesExplained = this.bytesRead;
       this.#messageIntervals = 0;
-      if (this.#ending) return;
+      if (this.#ending) return this.#dropLate(data as Buffer);
       if (!isBinary) return this.close(CLOSE.binaryOnly, 'only binary messages are accepted');
       listener(data as Buffer);
       noteMessageBuffer((data as Buffer).length);
@@ -229,6 +236,20 @@ export class WebSocketConnection implements Connection {
     this.#webSocket.close(code, fitReason(reason));
   }
 
+  /** Drops a message that came after our goodbye: at some point it is no longer one that was in flight. */
+  #dropLate({ length }: Buffer): void {
+    this.#lateBytes += length;
+    if (this.#lateBytes > MAX_LATE_BYTES) this.#webSocket.terminate();
+  }
+
+  #noteControlFrame({ length }: Buffer): void {
+    this.#bytesExplained += CONTROL_FRAME_BYTES + length;
+    if (++this.#numControlFrames <= MAX_CONTROL_FRAMES) return;
+    const reason = `more than ${MAX_CONTROL_FRAMES} pings and pongs came between two of ours`;
+    this.#ending ??= { code: CLOSE.protocol, reason };
+    this.#webSocket.terminate();
+  }
+
   /** While anything is queued a pong would wait behind it, and prove nothing that those bytes do not. */
   #answerPing(): void {
     if (this.bufferedBytes === 0 && this.#isOpen) this.#webSocket.pong();
@@ -239,6 +260,7 @@ export class WebSocketConnection implements Connection {
    * a minute, one interval has passed, and what the peer sent meanwhile is still unread.
    */
   #beat(): void {
+    this.#numControlFrames = 0;
     this.#silentIntervals = this.#hasProgress() ? 0 : this.#silentIntervals + 1;
     const { intervalMs, maxSilentIntervals, maxMessageIntervals = Infinity } = this.#heartbeat;
     const isAmidMessage = this.bytesRead - this.#bytesExplained > READ_BYTES;

@@ -1,6 +1,6 @@
 // Predictions over HTTP: JSON in, JSON out. It knows a model, and nothing of runs or files.
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { LockstepError, quoteValue } from '../errors.ts';
 import { parseJson } from '../json.ts';
@@ -12,6 +12,7 @@ import { formatBytes } from '../memory.ts';
 import { formatCount } from '../printable.ts';
 import { namesLoopback } from '../protocol/connection.ts';
 import { listenError } from '../protocol/listen-error.ts';
+import { createHttpServer, problemOfClient, type TlsFiles, type TlsLog } from '../protocol/tls.ts';
 import { isAuthorized } from '../protocol/token.ts';
 import { sizeOf } from '../shape.ts';
 
@@ -38,6 +39,9 @@ export interface ServeOptions {
   readonly host: string;
   readonly port: number;
   readonly token: string | undefined;
+  /** Without them the port speaks no TLS. */
+  readonly tls: TlsFiles | undefined;
+  readonly log: TlsLog;
   /** Told of errors that are no client's fault. */
   readonly onBug: (error: unknown) => void;
 }
@@ -52,9 +56,11 @@ export interface PredictionServer {
 /** Opens the port. @throws LockstepError (exit 5) where it is taken or not ours to open. */
 export async function startServer(options: ServeOptions): Promise<PredictionServer> {
   const handler = new RequestHandler(options);
-  const server = createServer(HTTP_LIMITS, (request, response) => void handler.answer(request, response));
+  const { host, log, port, tls } = options;
+  const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
+    void handler.answer(request, response);
+  });
   server.maxConnections = MAX_CONNECTIONS;
-  const { host, port } = options;
   server.listen({ host, port });
   try {
     await once(server, 'listening');
@@ -137,14 +143,16 @@ class RequestHandler {
     return path === '/model' ? this.#describe() : this.#predict(await readBody(request));
   }
 
-  #admit({ headers: { origin, host, authorization } }: IncomingMessage, path: string): void {
-    const { token } = this.#options;
+  #admit({ headers: { origin, host, authorization }, socket }: IncomingMessage, path: string): void {
+    const { tls, token } = this.#options;
     // Any page in a browser on this machine could reach a loopback port, and lead a name of its own there.
     if (origin !== undefined || (token === undefined && !namesLoopback(host)))
       throw new RequestError(403, 'E_SERVE_ORIGIN', 'requests of web pages are not answered', {
         help: 'use the address that was printed, from a program',
       });
     if (path === '/health') return;
+    const problem = tls?.ca === undefined ? undefined : problemOfClient(socket);
+    if (problem !== undefined) throw new RequestError(403, 'E_CLIENT_CERTIFICATE', problem);
     if (token !== undefined && !isAuthorized(authorization, token)) {
       throw new RequestError(
         401,

@@ -1,6 +1,7 @@
 // Workers that do nothing but harm: that never answer, ask and do not read, send results that nobody asked
 // for, or come and go. The run ends as if they were not there, and they fill neither its memory nor its log.
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -13,8 +14,8 @@ import { FakeWorker, honestHello } from '../helpers/fake-worker.ts';
 import { residentMegabytes } from '../helpers/memory-of.ts';
 import { startCoordinator, startTraining, startWorker, TOKEN } from '../helpers/network-run.ts';
 import type { NetworkRun } from '../helpers/network-run.ts';
-import { frame, OPCODE, RawClient } from '../helpers/raw-client.ts';
-import { untilEpoch } from '../helpers/run-records.ts';
+import { frame, OPCODE, RawClient, upgradeRequest } from '../helpers/raw-client.ts';
+import { readRosterEvents, untilEpoch } from '../helpers/run-records.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
@@ -75,6 +76,69 @@ async function askAndNotRead({ url }: NetworkRun, hello: HelloMessage, sha256: s
 
 /** Not more at once than an address may have sockets without a token. */
 const CROWD = 50;
+
+/** One stranger, who sends something and waits for the end; resolves to the first line of the answer. */
+async function strangerAt({ url }: NetworkRun, text: string): Promise<string> {
+  const { port } = new URL(url);
+  const socket = net.connect({ port: Number(port), host: '127.0.0.1' });
+  socket.on('error', () => undefined);
+  const answer: Buffer[] = [];
+  socket.on('data', (chunk) => answer.push(chunk));
+  const ended = new Promise((resolve) => socket.once('close', resolve));
+  socket.write(text);
+  await Promise.race([ended, sleep(2000)]);
+  socket.destroy();
+  return Buffer.concat(answer).toString('latin1').split('\r\n', 1)[0] as string;
+}
+
+describe('strangers', () => {
+  it('a run ends as if nobody had flooded its port with connections, requests and wrong tokens', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const wrong = upgradeRequest({ Authorization: `Bearer ${TOKEN}x` });
+    const texts = {
+      nothing: '',
+      'half a request': wrong.slice(0, -4),
+      'a wrong token': wrong,
+      'long headers': upgradeRequest({ ...authorization, 'X-Long': 'x'.repeat(60_000) }),
+      'a question': 'GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n',
+    };
+    const answers = new Map<string, Set<string>>();
+    const endMs = performance.now() + 6000;
+    const floods = Array.from({ length: 30 }, async (_, index) => {
+      const [what, text] = Object.entries(texts)[index % 5] as [string, string];
+      const own = answers.get(what) ?? new Set();
+      answers.set(what, own);
+      while (performance.now() < endMs) own.add(await strangerAt(run, text));
+    });
+    await Promise.all(floods);
+    const all = Object.fromEntries([...answers].map(([what, own]) => [what, [...own].filter(Boolean)]));
+    expect(all).toEqual({
+      nothing: [],
+      'half a request': [],
+      'a wrong token': ['HTTP/1.1 401 Unauthorized'],
+      'long headers': ['HTTP/1.1 431 Request Header Fields Too Large'],
+      'a question': ['HTTP/1.1 401 Unauthorized'],
+    });
+    await expectUndisturbedEnd(run, LONG);
+    expect(readRosterEvents(run.directory)).toEqual(['workerJoined 1', 'workerLeft 1']);
+    expect(logOf(run).split('\n').length).toBeLessThan(700);
+  });
+
+  it('workers that flood with pings or with frames of 4 MiB that are none are disconnected', async () => {
+    const run = await startTraining({ config: LONG, cli: { deadlineMs } });
+    const port = Number(new URL(run.url).port);
+    const pings = Buffer.concat(Array<Buffer>(5000).fill(frame(OPCODE.ping, Buffer.alloc(0))));
+    const large = frame(OPCODE.binary, Buffer.alloc(MAX_BODY_BYTES));
+    for (const flood of [pings, large, pings, large]) {
+      const client = await RawClient.openWebSocket(port, authorization);
+      client.socket.write(flood);
+      await client.untilClosed();
+    }
+    await expectUndisturbedEnd(run, LONG);
+    expect(logOf(run)).toMatch(/did not join: more than 1000 pings and pongs came between two of ours/);
+    expect(logOf(run)).toMatch(/did not join: not a Lockstep message/);
+  });
+});
 
 describe('many workers', () => {
   it('forty workers that never answer and join before the only honest one delay the run by one wait in total', async () => {

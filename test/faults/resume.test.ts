@@ -153,13 +153,6 @@ describe('--resume', () => {
     );
   });
 
-  it('--allow-older is refused without --resume', async () => {
-    const args = ['train', 'table.yaml', '--allow-older'];
-    const { exitCode, stderr } = await runCli(args, { cwd: tableRun(RESUMABLE) });
-    expect(exitCode).toBe(2);
-    expect(stderr).toContain('E_ALLOW_OLDER');
-  });
-
   it('--resume finds the newest run of the name, or says that there is none', async () => {
     const cwd = tableRun({ ...RESUMABLE, epochs: 1 });
     const train = (...args: readonly string[]): Promise<CliResult> =>

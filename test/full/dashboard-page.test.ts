@@ -187,7 +187,10 @@ describe.skipIf(!HAS_BROWSER)('the dashboard in Chromium', () => {
         weightsSha256: HOSTILE,
       }),
     );
-    const server = await DashboardServer.open({ host: '127.0.0.1', port: 0 }, { warn: () => undefined });
+    const server = await DashboardServer.open(
+      { host: '127.0.0.1', port: 0 },
+      { info: () => undefined, warn: () => undefined },
+    );
     onTestFinished(() => server.close());
     server.show(directory);
     const { page, complaints } = await openPage(browser, `http://127.0.0.1:${server.port}/`, {
@@ -227,7 +230,10 @@ describe.skipIf(!HAS_BROWSER)('the dashboard in Chromium', () => {
     const directory = temporaryDirectory();
     fs.writeFileSync(path.join(directory, 'config.yaml'), 'name: secret\nepochs: 2\nbatchSize: 10\n');
     const token = 'a-secret-of-32-characters-in-all';
-    const server = await DashboardServer.open({ host: '0.0.0.0', port: 0, token }, { warn: () => undefined });
+    const server = await DashboardServer.open(
+      { host: '0.0.0.0', port: 0, token },
+      { info: () => undefined, warn: () => undefined },
+    );
     onTestFinished(() => server.close());
     server.show(directory);
     const url = `http://127.0.0.1:${server.port}/`;

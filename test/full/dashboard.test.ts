@@ -28,6 +28,7 @@ async function serve(options: Partial<DashboardAddress> = {}) {
   const address = { host: '127.0.0.1', port: 0, ...options };
   let [numWatchers, noteWatchers] = [0, (): void => undefined];
   const server = await DashboardServer.open(address, {
+    info: () => undefined,
     warn: (message) => warnings.push(message),
     onWatchers: (count) => {
       numWatchers = count;
@@ -193,7 +194,7 @@ describe('the server of the dashboard', () => {
   });
 
   it('an address beyond this machine without a token, and a port that is taken, are refused', async () => {
-    const listeners = { warn: () => undefined };
+    const listeners = { info: () => undefined, warn: () => undefined };
     await expect(DashboardServer.open({ host: '0.0.0.0', port: 0 }, listeners)).rejects.toThrow(
       'a dashboard on 0.0.0.0 without a token would show the run to anyone who reaches the port',
     );

@@ -232,17 +232,6 @@ describe('train --hosts without a host', () => {
     expect(stderr).toContain(`]: ${message}\n`);
   });
 
-  it('flags for hosts are refused where there are none', async () => {
-    const { exitCode, stderr } = await runCli(['train', 'table.yaml', '--remote-dir', 'x'], {
-      cwd: longRun(),
-    });
-    expect({ exitCode, stderr }).toEqual({
-      exitCode: 2,
-      stderr:
-        'error[E_HOSTS]: --remote-dir requires --hosts, the file of the machines to train on\n  help: see docs/ssh.md\n',
-    });
-  });
-
   it('a bad line of the file is named', async () => {
     const cwd = longRun();
     fs.writeFileSync(path.join(cwd, 'hosts'), 'node1\nnode2 slot=4\n');

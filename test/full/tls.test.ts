@@ -3,6 +3,8 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -10,10 +12,11 @@ import tls from 'node:tls';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { Authority, hasOpenssl } from '../helpers/certificates.ts';
 import type { Certificate } from '../helpers/certificates.ts';
-import { runCli } from '../helpers/cli.ts';
-import { startCoordinator, startWorker } from '../helpers/network-run.ts';
+import { CliProcess, runCli } from '../helpers/cli.ts';
+import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
 import type { NetworkRun } from '../helpers/network-run.ts';
 import { untilSaved } from '../helpers/run-records.ts';
+import { tableRun } from '../helpers/table-run.ts';
 import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
@@ -48,6 +51,21 @@ const filesOf = ({ certFile, keyFile }: Certificate): string[] => [
 ];
 
 const portOf = ({ url }: NetworkRun): number => Number(new URL(url).port);
+
+/** What a server answered. */
+interface Answer {
+  readonly status: number | undefined;
+  readonly text: string;
+  readonly cookie: string | undefined;
+}
+
+/** One request over a connection of its own. */
+async function get(url: string, options: https.RequestOptions): Promise<Answer> {
+  const request = https.get(url, { agent: false, minVersion: 'TLSv1.3', ...options });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const text = (await response.setEncoding('utf8').toArray()).join('');
+  return { status: response.statusCode, text, cookie: response.headers['set-cookie']?.[0] };
+}
 
 describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl missing)'}`, () => {
   let authority: Authority;
@@ -202,6 +220,95 @@ describe.skipIf(!hasOpenssl)(`wss://${hasOpenssl ? '' : ' (not here: openssl mis
       await expectUndisturbedEnd(run, { epochs: 2 });
     },
   );
+
+  it('a client without a certificate is turned away in a resumed session too', async () => {
+    const run = await startMutual();
+    const ca = fs.readFileSync(authority.file);
+    const options = { port: portOf(run), host: '127.0.0.1', servername: 'localhost', ca };
+    let session: Buffer | undefined;
+    for (let attempt = 0; attempt < 3; attempt++) {
+      const socket = tls.connect({ ...options, minVersion: 'TLSv1.3', session });
+      socket.on('session', (ticket: Buffer) => (session = ticket));
+      socket.write(
+        `GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${TOKEN}\r\nConnection: close\r\n\r\n`,
+      );
+      const answer = (await socket.setEncoding('latin1').toArray()).join('');
+      expect(answer).toMatch(/^HTTP\/1\.1 403 [^]*a client certificate is required\n/);
+    }
+    startWorker(run, run.url, { flags: workerFlags() });
+    await expectUndisturbedEnd(run, { epochs: 2 });
+  });
+
+  it('lockstep serve takes clients with a certificate by TLS, and a renewed certificate while it runs', async () => {
+    const cwd = tableRun();
+    expect((await runCli(['train', 'table.yaml', '--run-dir', 'run'], { cwd })).exitCode).toBe(0);
+    const certificate = authority.sign('DNS:localhost,IP:127.0.0.1');
+    const flags = ['--port', '0', ...filesOf(certificate), '--tls-ca', authority.file];
+    const command = CliProcess.start(['serve', 'run', ...flags], { cwd });
+    const [, url] = await command.untilStderr(/serving \S+ on (https:\/\/127\.0\.0\.1:\d+)/);
+    const ca = fs.readFileSync(authority.file);
+    const { key, cert } = authority.sign('DNS:client');
+    expect(await get(`${url}/health`, { ca })).toMatchObject({ status: 200 });
+    const refused = await get(`${url}/model`, { ca });
+    expect([refused.status, JSON.parse(refused.text)]).toEqual([
+      403,
+      { error: { code: 'E_CLIENT_CERTIFICATE', message: 'a client certificate is required' } },
+    ]);
+    expect(await get(`${url}/model`, { ca, key, cert })).toMatchObject({ status: 200 });
+    const renewed = other.sign('DNS:localhost,IP:127.0.0.1');
+    fs.copyFileSync(renewed.keyFile, certificate.keyFile);
+    fs.copyFileSync(renewed.certFile, certificate.certFile);
+    await command.untilStderr(/took the renewed certificate/);
+    await expect(get(`${url}/model`, { ca, key, cert })).rejects.toThrow(/certificate/);
+    const trusted = { ca: fs.readFileSync(other.file), key, cert };
+    expect(await get(`${url}/model`, trusted)).toMatchObject({ status: 200 });
+    expect(await get(`${url}/model`, { ca: trusted.ca })).toMatchObject({ status: 403 });
+    command.signal('SIGINT');
+    expect((await command.finished).exitCode).toBe(130);
+  });
+
+  it('a dashboard speaks TLS, that of a run as well, and its cookie is for secure connections alone', async () => {
+    const cwd = tableRun();
+    fs.writeFileSync(path.join(cwd, 'token.txt'), TOKEN, { mode: 0o600 });
+    const tlsFlags = filesOf(authority.sign('DNS:localhost,IP:127.0.0.1'));
+    const run = CliProcess.start(
+      ['train', 'table.yaml', '--run-dir', 'run', '--dashboard', '0', '--set', 'epochs=200', ...tlsFlags],
+      { cwd },
+    );
+    const [, urlOfRun] = await run.untilStderr(/dashboard on (https:\/\/127\.0\.0\.1:\d+)\//);
+    const ca = fs.readFileSync(authority.file);
+    expect(await get(`${urlOfRun}/`, { ca })).toMatchObject({ status: 200 });
+    expect((await run.finished).exitCode).toBe(0);
+
+    const flags = ['--listen', '0.0.0.0:0', '--token-file', 'token.txt', ...tlsFlags];
+    const command = CliProcess.start(['dashboard', 'run', ...flags, '--tls-ca', authority.file], { cwd });
+    const [, port] = await command.untilStderr(/run on https:\/\/0\.0\.0\.0:(\d+)\/\?token=TOKEN/);
+    const url = `https://localhost:${port}`;
+    expect(await get(`${url}/healthz`, { ca })).toMatchObject({ status: 200 });
+    expect(await get(`${url}/?token=${TOKEN}`, { ca })).toMatchObject({
+      status: 403,
+      text: 'a client certificate is required\n',
+    });
+    const { key, cert } = authority.sign('DNS:browser');
+    const first = await get(`${url}/?token=${TOKEN}`, { ca, key, cert });
+    expect(first.status).toBe(303);
+    expect(first.cookie).toMatch(/; HttpOnly; samesite=strict; Path=\/; Secure$/);
+    const headers = { cookie: first.cookie?.split(';')[0] };
+    expect(await get(`${url}/config.yaml`, { ca, key, cert, headers })).toMatchObject({ status: 200 });
+    expect(await get(`${url}/config.yaml`, { ca, key, cert })).toMatchObject({ status: 401 });
+    expect(command.stderr).not.toMatch(/not encrypted/);
+    command.signal('SIGINT');
+    expect((await command.finished).exitCode).toBe(130);
+  });
+
+  it('a coordinator with certificates has them for its dashboard, which asks no browser of this machine for one', async () => {
+    const run = await startMutual({ epochs: 2 }, ['--dashboard', '0']);
+    const [, url] = await run.command.untilStderr(/dashboard on (https:\/\/127\.0\.0\.1:\d+)\//);
+    const ca = fs.readFileSync(authority.file);
+    expect(await get(`${url}/`, { ca })).toMatchObject({ status: 200 });
+    startWorker(run, run.url, { flags: workerFlags() });
+    await expectUndisturbedEnd(run, { epochs: 2 });
+  });
 
   it('a worker that uses ws:// for a port with TLS is told its URL, and the coordinator says what came', async () => {
     const run = await startMutual();

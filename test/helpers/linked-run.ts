@@ -1,4 +1,5 @@
 // A run whose coordinator is at one end of a bad link: for tests that may create network namespaces.
+import { isIPv6 } from 'node:net';
 import type { ConfigInput } from '../../src/config/schema.ts';
 import type { CliProcess } from './cli.ts';
 import type { Link } from './namespaces.ts';
@@ -12,12 +13,22 @@ export interface LinkedRun extends NetworkRun {
 }
 
 /** A coordinator at its end of the link. */
-export async function startOver(link: Link, config: Partial<ConfigInput>): Promise<LinkedRun> {
+export async function startOver(
+  link: Link,
+  config: Partial<ConfigInput>,
+  flags: readonly string[] = [],
+): Promise<LinkedRun> {
   const cli = { through: link.coordinator.through, deadlineMs: DEADLINE_MS };
-  return { ...(await startCoordinator({ config, host: link.coordinator.address, cli })), link };
+  const { address } = link.coordinator;
+  const host = isIPv6(address) ? `[${address}]` : address;
+  return { ...(await startCoordinator({ config, host, flags, cli })), link };
 }
 
 /** A worker at the far end of the link, or beside the coordinator. */
-export function workerAt(run: LinkedRun, end: 'worker' | 'coordinator'): CliProcess {
-  return startWorker(run, run.url, { through: run.link[end].through, deadlineMs: DEADLINE_MS });
+export function workerAt(
+  run: LinkedRun,
+  end: 'worker' | 'coordinator',
+  { url = run.url, flags = [] }: { readonly url?: string; readonly flags?: readonly string[] } = {},
+): CliProcess {
+  return startWorker(run, url, { flags, through: run.link[end].through, deadlineMs: DEADLINE_MS });
 }

@@ -28,12 +28,25 @@ export function isInstalled(program: string): boolean {
 /** One end of the link. */
 export interface End {
   readonly address: string;
+  /** A name that leads there, at both ends. */
+  readonly name: string;
   /** Runs the command that follows in this end's namespace. */
   readonly through: readonly string[];
 }
 
 /** The direction in which packets do not arrive. */
 export type Cut = 'both ways' | 'towards the coordinator' | 'towards the worker';
+
+/** The version of IP that a link has. */
+export type Family = 'IPv4' | 'IPv6';
+
+const NETWORKS: Readonly<Record<Family, { readonly prefix: string; readonly length: number }>> = {
+  IPv4: { prefix: '10.213.7.', length: 24 },
+  IPv6: { prefix: 'fd21:3:7::', length: 64 },
+};
+
+/** The directory from which `ip netns exec` takes files that stand for those of /etc. */
+const ETC = '/etc/netns';
 
 /** The name of the card at both ends. */
 const CARD = 'wire';
@@ -47,19 +60,31 @@ export class Link {
   readonly worker: End;
   readonly #names: readonly [string, string];
 
-  private constructor() {
+  readonly #family: Family;
+
+  private constructor(family: Family = 'IPv4') {
+    this.#family = family;
     const id = `lockstep-${process.pid}-${++numLinks}`;
     this.#names = [`${id}-c`, `${id}-w`];
-    const end = (name: string, host: number): End => ({
-      address: `10.213.7.${host}`,
-      through: ['ip', 'netns', 'exec', name],
+    const end = (namespace: string, name: string, host: number): End => ({
+      address: `${NETWORKS[family].prefix}${host}`,
+      name,
+      through: ['ip', 'netns', 'exec', namespace],
     });
-    this.coordinator = end(this.#names[0], 1);
-    this.worker = end(this.#names[1], 2);
+    this.coordinator = end(this.#names[0], 'coordinator.test', 1);
+    this.worker = end(this.#names[1], 'worker.test', 2);
     // Processes of the test end earlier: hooks run in reverse order.
-    onTestFinished(() => this.#names.forEach((name) => spawnSync('ip', ['netns', 'del', name])));
+    onTestFinished(() =>
+      this.#names.forEach((name) => {
+        spawnSync('ip', ['netns', 'del', name]);
+        fs.rmSync(path.join(ETC, name), { recursive: true, force: true });
+      }),
+    );
+    const hosts = [this.coordinator, this.worker].map(({ address, name }) => `${address} ${name}\n`).join('');
     for (const name of this.#names) {
       run('ip', 'netns', 'add', name);
+      fs.mkdirSync(path.join(ETC, name), { recursive: true });
+      fs.writeFileSync(path.join(ETC, name, 'hosts'), `127.0.0.1 localhost\n${hosts}`);
       run('ip', '-n', name, 'link', 'set', 'lo', 'up');
     }
   }
@@ -67,13 +92,20 @@ export class Link {
   /**
    * A pair of virtual Ethernet cards, each limited to `rate`, which lose `lossPercent` of all TCP packets.
    */
-  static ethernet({ rate, lossPercent }: { rate: string; lossPercent: number }): Link {
-    const link = new Link();
+  static ethernet({
+    rate,
+    lossPercent,
+    family,
+  }: {
+    rate: string;
+    lossPercent: number;
+    family?: Family;
+  }): Link {
+    const link = new Link(family);
     const [first, second] = link.#names;
     run('ip', '-n', first, 'link', 'add', CARD, 'type', 'veth', 'peer', 'name', CARD, 'netns', second);
     for (const [name, { address }] of link.#ends()) {
-      run('ip', '-n', name, 'address', 'add', `${address}/24`, 'dev', CARD);
-      run('ip', '-n', name, 'link', 'set', CARD, 'up');
+      link.#configure(name, address);
       const shape = ['tbf', 'rate', rate, 'burst', '32kbit', 'latency', '400ms'];
       run('ip', 'netns', 'exec', name, 'tc', 'qdisc', 'add', 'dev', CARD, 'root', ...shape);
       run('ip', 'netns', 'exec', name, 'nft', filterRules(lossPercent));
@@ -97,10 +129,17 @@ export class Link {
       onTestFinished(() => void tunnel.kill('SIGKILL'));
       await until(() => fs.existsSync(`/sys/class/net/${card}`), `socat to make ${card}`);
       run('ip', 'link', 'set', card, 'netns', name, 'name', CARD);
-      run('ip', '-n', name, 'address', 'add', `${address}/24`, 'dev', CARD);
-      run('ip', '-n', name, 'link', 'set', CARD, 'up');
+      link.#configure(name, address);
     }
     return link;
+  }
+
+  #configure(name: string, address: string): void {
+    const { length } = NETWORKS[this.#family];
+    // Nobody else could have the address, and to find that out takes seconds.
+    const isOurs = this.#family === 'IPv6' ? ['nodad'] : [];
+    run('ip', '-n', name, 'address', 'add', `${address}/${length}`, 'dev', CARD, ...isOurs);
+    run('ip', '-n', name, 'link', 'set', CARD, 'up');
   }
 
   /** Stops packets without notice to either end. */

@@ -49,7 +49,9 @@ export async function startCoordinator(settings: CoordinatorSettings = {}): Prom
   const directory = path.join(cwd, 'run');
   const args = ['coordinator', 'table.yaml', '--listen', `${host}:${port}`, '--token-file', 'token.txt'];
   const command = CliProcess.start([...args, ...flags, '--run-dir', directory], { cwd, ...cli });
-  const [, url] = await command.untilStderr(/lockstep worker (wss?:\/\/[\d.]+:\d+) --token-file FILE/);
+  const [, url] = await command.untilStderr(
+    /lockstep worker (wss?:\/\/(?:[\d.]+|\[[\da-f:]+\]):\d+) --token-file FILE/,
+  );
   return { cwd, command, directory, url: url as string };
 }
 

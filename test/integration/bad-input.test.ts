@@ -254,12 +254,27 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'error[E_WORKER_URL]: http://localhost:7700 is not the address of a coordinator\n' +
       '  help: for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt\n',
   },
-  'a worker that announces a port that it does not have': {
-    args: ['worker', 'ws://localhost:7700', '--announce', 'localhost:7701'],
-    exitCode: 2,
-    stderr: 'error[E_WORKER_ANNOUNCE]: --announce requires --listen: without it this worker takes nobody\n',
-  },
+  ...Object.fromEntries(
+    [
+      ['--listen', 'worker ws://localhost:7700 --announce localhost:7701'],
+      ['--resume', 'train table.yaml --allow-older'],
+      ['--hosts', 'train table.yaml --remote-dir x'],
+      ['--hosts', 'train table.yaml --tunnel'],
+      ['--hosts', 'train table.yaml --ssh ssh'],
+      ['--dashboard', 'train table.yaml --tls-cert x'],
+      ['--run-dir', 'tune table.yaml --vary epochs=[1,2] --resume'],
+      ['--method random', 'tune table.yaml --vary epochs=[1,2] --method grid --trials 3'],
+      ['--data', 'evaluate run --labels x'],
+    ].map(([needed, line = '']) => [`an option that goes with ${needed} alone: ${line}`, idle(line, needed)]),
+  ),
 };
+
+function idle(line: string, needed = ''): Mistake {
+  const args = line.split(' ');
+  const flag = args.findLast((word) => word.startsWith('--')) ?? '';
+  const stderr = `error[E_FLAG_UNUSED]: ${flag} requires ${needed}\n  help: leave it out, or add ${needed}\n`;
+  return { args, exitCode: 2, stderr };
+}
 
 /** The outcome of a mistake. */
 async function commit({ args = ['train', 'table.yaml'], config, table, env }: Mistake): Promise<object> {

@@ -47,6 +47,28 @@ describe('the heartbeat', () => {
     expect(quick.endings).toEqual([{ id: 1, code: 1006, reason }]);
   });
 
+  it('a worker that goes on sending after the goodbye is cut off', async () => {
+    const port = await listenEchoing();
+    onTestFinished(() => port.close());
+    const client = await RawClient.openWebSocket(port.port, AUTHORIZATION);
+    port.accepted[0]?.close(4402, 'enough');
+    const message = frame(OPCODE.binary, Buffer.alloc(2 ** 22));
+    for (let count = 0; count < 3; count++) client.socket.write(message);
+    // It would have 3 s to answer.
+    expect(await client.untilClosed()).toBeLessThan(2000);
+    expect(port.endings).toEqual([{ id: 1, code: 4402, reason: 'enough' }]);
+  });
+
+  it('a worker that floods the coordinator with pings is cut off', async () => {
+    const port = await listenEchoing();
+    onTestFinished(() => port.close());
+    const pinging = await RawClient.openWebSocket(port.port, AUTHORIZATION);
+    pinging.socket.write(Buffer.concat(Array<Buffer>(1001).fill(frame(OPCODE.ping, Buffer.alloc(0)))));
+    await pinging.untilClosed();
+    const reason = 'more than 1000 pings and pongs came between two of ours';
+    expect(port.endings).toEqual([{ id: 1, code: 4402, reason }]);
+  });
+
   it('the heartbeat tolerates a stream of large messages that lasts longer than one message may take', async () => {
     const quick = await listenEchoing({ heartbeatMs: 50 });
     onTestFinished(() => quick.close());

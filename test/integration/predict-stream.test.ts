@@ -103,6 +103,15 @@ it.skipIf(process.platform !== 'linux')(
   },
 );
 
+it.skipIf(process.platform === 'win32')('a directory for stdin is no table without rows', async () => {
+  const through = ['sh', '-c', '"$0" "$@" < .'];
+  expect(await runCli(['predict', 'runs/areas', '-'], { cwd, through })).toEqual({
+    exitCode: 3,
+    stdout: '',
+    stderr: 'error[E_DATA_UNREADABLE]: cannot read stdin: it is a directory\n',
+  });
+});
+
 it('columns are kept as they are, and a predicted one gives way to a kept one of its name', async () => {
   const table = 'area,id,width,height,shape\n?,"a,""b""",10,5,box\n';
   const all = await predictText(table, '--keep', 'all');

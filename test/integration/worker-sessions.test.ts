@@ -176,6 +176,35 @@ async function busyWorker(options: Partial<CliOptions> = {}): Promise<{
 }
 
 describe('a worker', () => {
+  it('a worker that is to give up ends once nothing was there for so long', async () => {
+    const worker = CliProcess.start(['worker', 'ws://127.0.0.1:9', '--give-up-after', '1'], {
+      cwd: temporaryDirectory(),
+    });
+    const startedMs = performance.now();
+    const { exitCode, stderr } = await worker.finished;
+    expect(performance.now() - startedMs).toBeGreaterThan(1000);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 5,
+      stderr: expect.stringContaining(
+        'error[E_GAVE_UP]: no coordinator for 1 s: nothing listens at 127.0.0.1:9 (ECONNREFUSED)\n' +
+          '  help: the run may be over; --give-up-after says how long a worker waits\n',
+      ) as string,
+    });
+  });
+
+  it('a worker that lost its coordinator gives up by the time since then', async () => {
+    const run = await startCoordinator({ flags: ['--min-workers', '2'] });
+    const flags = ['worker', run.url, '--token-file', 'token.txt', '--give-up-after', '2'];
+    const worker = CliProcess.start(flags, { cwd: run.cwd });
+    await worker.untilStderr(/connected to/);
+    await sleep(2500);
+    run.command.signal('SIGKILL');
+    const lostMs = performance.now();
+    expect((await worker.finished).exitCode).toBe(5);
+    expect(performance.now() - lostMs).toBeGreaterThan(1900);
+    expect(worker.stderr).toMatch(/error\[E_GAVE_UP\]: no coordinator for 2 s: nothing listens at/);
+  });
+
   it('a worker with a thread that cannot start stops the others and gives up after three attempts', async () => {
     const coordinator = await FakeCoordinator.open();
     const worker = CliProcess.start(['worker', coordinator.url, '--threads', '2'], {

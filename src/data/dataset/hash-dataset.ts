@@ -1,9 +1,7 @@
 // Names a dataset by its content.
 import { createHash } from 'node:crypto';
+import { updateHash } from '../../sha256.ts';
 import { featureBlocks, featureBytes, targetsByteOffset, type PackedBlocks } from './packed-dataset.ts';
-
-/** Bytes hashed at once; createHash takes less than 2 GiB. */
-const HASHED_BYTES = 2 ** 26;
 
 /** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
 export function hashDataset(packed: PackedBlocks): string {
@@ -34,11 +32,6 @@ function* bytesOf(packed: PackedBlocks): Generator<ArrayBufferView> {
 /** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
 export function hashBlocks(fields: unknown, blocks: Iterable<ArrayBufferView>): string {
   const hash = createHash('sha256').update(JSON.stringify(fields));
-  for (const { buffer, byteOffset, byteLength } of blocks) {
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-    for (let start = 0; start < byteLength; start += HASHED_BYTES) {
-      hash.update(bytes.subarray(start, start + HASHED_BYTES));
-    }
-  }
+  for (const block of blocks) updateHash(hash, block);
   return hash.digest('hex');
 }

@@ -4,12 +4,15 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { makeDirectory, writeFileDurably } from '../../durable-write.ts';
+import { updateHash } from '../../sha256.ts';
 import type { Shape } from '../../shape.ts';
 import { cacheFolder } from '../dataset/scratch-file.ts';
 
 /** Raised whenever the same files are to be decoded otherwise. */
 const FORMAT = 1;
 const HASH_BYTES = 32;
+/** Node.js reads less than 2 GiB at once, which is what images may take. */
+const MAX_READ_BYTES = 2 ** 30;
 /** The oldest entries beyond this are removed. */
 const MAX_CACHE_BYTES = 8 * 2 ** 30;
 
@@ -88,12 +91,13 @@ async function removeOldest(folder: string, bytesToKeep: number): Promise<void> 
 
 async function readFully(handle: fs.FileHandle, out: Uint8Array, position: number): Promise<void> {
   for (let filled = 0; filled < out.length;) {
-    const { bytesRead } = await handle.read(out, filled, out.length - filled, position + filled);
+    const length = Math.min(out.length - filled, MAX_READ_BYTES);
+    const { bytesRead } = await handle.read(out, filled, length, position + filled);
     if (bytesRead === 0) throw new Error('the entry ends early');
     filled += bytesRead;
   }
 }
 
 function hashOf(bytes: Uint8Array): Buffer {
-  return createHash('sha256').update(bytes).digest();
+  return updateHash(createHash('sha256'), bytes).digest();
 }
