@@ -66,6 +66,7 @@ interface HostsArguments {
   readonly ssh?: readonly string[];
   readonly remoteDir?: string;
   readonly remoteCommand?: string;
+  readonly datasetCache?: string;
 }
 
 /** Arguments of `lockstep coordinator`. */
@@ -75,6 +76,7 @@ export interface CoordinatorArguments extends RunArguments, TlsFlags {
   readonly workerTokens?: string;
   readonly minWorkers: number;
   readonly waitForWorkers: number;
+  readonly datasetCache?: string;
 }
 
 const PROGRAM = fileURLToPath(new URL('./lockstep.js', import.meta.url));
@@ -116,6 +118,7 @@ function hostsWorkforce(file: string, args: TrainArguments, log: Logger): Workfo
     minWorkers: minWorkers ?? 1,
     waitForWorkersMs: waitForWorkers * 1000,
     hosts: { ...started, ssh, remoteCommand, remoteDir, address, hasTunnel },
+    datasetCache: args.datasetCache,
     ...topology,
   };
 }
@@ -132,7 +135,19 @@ function anyHost(): string {
 /** @throws LockstepError (exit 2) for flags that would do nothing without hosts */
 function refuseIdleFlags(args: HostsArguments): void {
   const { address, listen, minWorkers, remoteCommand, remoteDir, tunnel, waitForWorkers } = args;
-  const flags = { listen, address, tunnel, minWorkers, waitForWorkers, remoteDir, remoteCommand };
+  // The variable may be there for other runs.
+  const isFlag = args.datasetCache !== process.env['LOCKSTEP_DATASET_CACHE'];
+  const datasetCache = isFlag ? args.datasetCache : undefined;
+  const flags = {
+    listen,
+    address,
+    tunnel,
+    minWorkers,
+    waitForWorkers,
+    remoteDir,
+    remoteCommand,
+    datasetCache,
+  };
   const [idle] = Object.entries(flags).find(([, value]) => value !== undefined) ?? [];
   if (idle === undefined) return;
   const flag = idle.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -148,13 +163,13 @@ export async function coordinate(config: string, args: CoordinatorArguments): Pr
   await runCommand(config, args, ({ log }) => {
     const { host, port } = parseAddress(args.listen);
     const token = tokenOf(args, log);
-    const { minWorkers, publicUrl, waitForWorkers } = args;
+    const { datasetCache, minWorkers, publicUrl, waitForWorkers } = args;
     const tls = serverTlsOf(args);
     const workerTokens =
       args.workerTokens === undefined ? undefined : new WorkerTokens(args.workerTokens, log);
     const waitForWorkersMs = waitForWorkers * 1000;
     const about = { host, port, token, workerTokens, tls, publicUrl, minWorkers, waitForWorkersMs };
-    return { kind: 'network', ...about, ...topologyOf(args) };
+    return { kind: 'network', ...about, datasetCache, ...topologyOf(args) };
   });
 }
 

@@ -16,6 +16,7 @@ import {
   localThreadsOption,
   topologyOption,
   fanInOption,
+  datasetCacheOption,
   coordinatorUrl,
   withTls,
 } from './syntax-options.ts';
@@ -110,6 +111,11 @@ export function addTrainingCommands(program: Command): void {
       filePath,
     )
     .option('--remote-command <command>', 'with --hosts: lockstep there (default: npx --no lockstep)')
+    .addOption(
+      datasetCacheOption(
+        'with --hosts: directory, here and there, in which the packed dataset is kept for the next run',
+      ),
+    )
     .option(
       '--folds <count>',
       'train once for each of so many parts of the data as the test split; mean and deviation at the end',
@@ -137,6 +143,9 @@ export function addTrainingCommands(program: Command): void {
       '--public-url <url>',
       'URL that workers are told, where they reach the port through a proxy',
       coordinatorUrl,
+    )
+    .addOption(
+      datasetCacheOption('directory in which workers with the same --dataset-cache find the packed dataset'),
     )
     .action(async (config: string, options: CoordinatorArguments) =>
       (await import('./run-commands.ts')).coordinate(config, options),
@@ -182,6 +191,11 @@ export function addTrainingCommands(program: Command): void {
     .option(
       '--announce <host:port>',
       'with --listen: the address that other workers are told, where they reach this port by another one',
+    )
+    .addOption(
+      datasetCacheOption(
+        'directory from which datasets are read, and in which those that were fetched are kept',
+      ),
     )
     .action(async (url: string, options: WorkerArguments) =>
       (await import('./worker-command.ts')).work(url, options),

@@ -6,6 +6,7 @@ import type { ListeningAggregator } from '../aggregator/listening-aggregator.ts'
 import { Interrupted } from './endings.ts';
 import { createRuntime, parseAddress } from './runtime.ts';
 import { isCoordinatorUrl } from './syntax-options.ts';
+import { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_THREADS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
@@ -24,12 +25,13 @@ export interface WorkerArguments extends TlsFlags {
   readonly listen?: string;
   readonly announce?: string;
   readonly name?: string;
+  readonly datasetCache?: string;
 }
 
 /** Works for the coordinator at `url` until told to stop. */
 export async function work(
   url: string,
-  { announce, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
+  { announce, datasetCache, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
 ): Promise<void> {
   if (!isCoordinatorUrl(url)) {
     throw new LockstepError({
@@ -65,7 +67,12 @@ export async function work(
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
     const options = { url, tls, token, numThreads, instance, aggregator, log, screen, signal };
-    await runWorker({ ...options, name: name ?? rankedName() });
+    await runWorker({
+      ...options,
+      name: name ?? rankedName(),
+      datasetCache:
+        datasetCache === undefined ? undefined : new DatasetCache({ directory: datasetCache, log, signal }),
+    });
   } finally {
     await aggregator?.end();
   }

@@ -1,14 +1,26 @@
 // Names a dataset by its content.
-import { createHash } from 'node:crypto';
-import { featureBlocks, featureBytes, targetsByteOffset, type PackedBlocks } from './packed-dataset.ts';
+import { createHash, type Hash } from 'node:crypto';
+import {
+  featureBlocks,
+  featureBytes,
+  targetsByteOffset,
+  type PackedBlocks,
+  type RowLayout,
+} from './packed-dataset.ts';
 
 /** Bytes hashed at once; createHash takes less than 2 GiB. */
 const HASHED_BYTES = 2 ** 26;
 
 /** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
 export function hashDataset(packed: PackedBlocks): string {
-  const { layout } = packed;
-  const fields = [
+  const hash = beginDatasetHash(packed.layout);
+  for (const block of bytesOf(packed)) addBytes(hash, block);
+  return hash.digest('hex');
+}
+
+/** The hash of `hashDataset`, for a dataset of which the bytes are yet to come, in their order. */
+export function beginDatasetHash(layout: RowLayout): Hash {
+  return beginHash([
     layout.numRows,
     layout.featureShape,
     layout.featureType,
@@ -17,8 +29,7 @@ export function hashDataset(packed: PackedBlocks): string {
     layout.targetWidth,
     layout.numClasses,
     ...(layout.hasSampleWeights ? ['weights'] : []),
-  ];
-  return hashBlocks(fields, bytesOf(packed));
+  ]);
 }
 
 /** All bytes of a dataset, as if it were one blob. */
@@ -33,12 +44,18 @@ function* bytesOf(packed: PackedBlocks): Generator<ArrayBufferView> {
 
 /** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
 export function hashBlocks(fields: unknown, blocks: Iterable<ArrayBufferView>): string {
-  const hash = createHash('sha256').update(JSON.stringify(fields));
-  for (const { buffer, byteOffset, byteLength } of blocks) {
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-    for (let start = 0; start < byteLength; start += HASHED_BYTES) {
-      hash.update(bytes.subarray(start, start + HASHED_BYTES));
-    }
-  }
+  const hash = beginHash(fields);
+  for (const block of blocks) addBytes(hash, block);
   return hash.digest('hex');
+}
+
+function beginHash(fields: unknown): Hash {
+  return createHash('sha256').update(JSON.stringify(fields));
+}
+
+function addBytes(hash: Hash, { buffer, byteOffset, byteLength }: ArrayBufferView): void {
+  const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+  for (let start = 0; start < byteLength; start += HASHED_BYTES) {
+    hash.update(bytes.subarray(start, start + HASHED_BYTES));
+  }
 }
