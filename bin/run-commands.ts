@@ -31,6 +31,7 @@ interface RunArguments extends TopologyFlags {
   readonly runDir?: string;
   readonly resume?: string;
   readonly allowOlder?: boolean;
+  readonly checkpointMirror?: string;
   readonly printConfig?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
@@ -191,7 +192,9 @@ async function runCommand(
   { local, folds }: { readonly local?: LocalCompute | undefined; readonly folds?: number | undefined } = {},
 ): Promise<void> {
   if (args.allowOlder && args.resume === undefined) throw olderThanWhat();
-  const { config: loaded } = await loadConfig({ path, overrides: args.set });
+  const mirror = args.checkpointMirror;
+  const own = mirror === undefined ? [] : [`checkpoint.mirror=${JSON.stringify(mirror)}`];
+  const { config: loaded } = await loadConfig({ path, overrides: [...args.set, ...own] });
   const config = folds === undefined ? loaded : foldConfig(loaded, 1, folds);
   if (args.printConfig) return printData(formatConfigYaml(config));
   const runtime = createRuntime();

@@ -52,8 +52,12 @@ function withConfig(command: Command): Command {
     .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)', filePath)
     .option(
       '--resume <last|best|auto|path>',
-      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path; auto: the last one of --run-dir, or a new run there',
+      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path; auto: the last one of --run-dir or of the mirror, or a new run there',
       filePath,
+    )
+    .option(
+      '--checkpoint-mirror <url>',
+      'copy checkpoints and results to object storage, s3://BUCKET/PREFIX of this run (sets checkpoint.mirror)',
     )
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')

@@ -32,7 +32,8 @@ import type { Summary } from '../output/summary.ts';
 import { largestTarget, measureBaseline } from '../training/baseline.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
-import { findResumeSource } from '../persistence/resume.ts';
+import { CheckpointMirror, openMirror } from '../object-storage/checkpoint-mirror.ts';
+import { copyHere, findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { startOrResume } from '../persistence/run-start.ts';
 import type { RunStart } from '../persistence/run-start.ts';
@@ -119,6 +120,7 @@ export async function runTraining(options: RunOptions): Promise<FinishedRun> {
     const directory = await openDirectory(run);
     closers.unshift(() => directory.close());
     const open = await openRun({ ...run, directory, listener, status, dashboard, startedMs });
+    closers.unshift(() => open.mirror?.finish());
     closers.unshift(
       () => open.recorder.close(summary),
       () => options.logFile.close(),
@@ -165,18 +167,24 @@ interface PreparedTraining {
   readonly state: TrainingState;
   /** The run or checkpoint to resume from; undefined for a run that begins. */
   readonly source: ResumeSource | undefined;
+  /** The place in object storage for a copy of the run. */
+  readonly mirrored: Awaited<ReturnType<typeof openMirror>>;
 }
 
 /** Loads the data, makes the initial weights, and finds what to resume from. */
 async function prepare(options: RunOptions): Promise<PreparedTraining> {
   const { arrays, config, customMetrics, log, resume, signal, workforce } = options;
   const local = localComputeOf(workforce);
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local, customMetrics });
+  const say = (message: string): void => log.info(message);
+  const preparing = { arrays, local, customMetrics, say, signal };
+  const prepared = await prepareRun(config, (message) => log.warn(message), preparing);
   const state = await initialState(prepared);
-  const source =
-    resume === undefined ? undefined : await findResumeSource({ ...options, resume, name: config.name });
+  const mirror = config.checkpoint ? config.checkpoint.mirror : undefined;
+  const finding = { ...options, resume: resume ?? '', name: config.name, mirror, say };
+  const source = resume === undefined ? undefined : await findResumeSource(finding);
+  const mirrored = await openMirror(config, { isResuming: source !== undefined, say, signal });
   signal.throwIfAborted();
-  return { options, prepared, state, source };
+  return { options, prepared, state, source, mirrored };
 }
 
 function openDirectory({ options, prepared, source }: PreparedTraining): Promise<RunDirectory> {
@@ -217,29 +225,36 @@ interface OpenParts {
 interface OpenRun extends PreparedTraining, OpenParts {
   readonly start: RunStart;
   readonly recorder: RunRecorder;
+  readonly mirror: CheckpointMirror | undefined;
 }
 
 /** Restores the state that the run starts from, and opens its records. */
 async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
-  const { directory, options, prepared } = run;
-  const { allowOlder, config, log, logFile, screen } = options;
+  const { directory, mirrored, options, prepared } = run;
+  const { allowOlder, config, log, logFile, screen, signal } = options;
   await directory.removeLeftovers();
-  const start = await startOrResume({ ...run, log, allowOlder });
+  const copying = { allowOlder, say: (message: string): void => log.info(message), signal };
+  const source = await copyHere(run.source, directory.path, copying);
+  const start = await startOrResume({ ...run, source, log, allowOlder });
   const { resumed } = start;
   directory.openRecords(() => logFile.open(directory.logPath));
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
   if (resumed) log.info(`resuming after step ${resumed.step}, from ${resumed.from}`);
-  const records = { config, data: prepared.data, directory, screen, log, resumed };
+  const { data, objects } = prepared;
+  const records = { config, data, objects, directory, screen, log, resumed };
   const recorder = directory.openRecords(() => new RunRecorder(records));
+  const numKept = config.checkpoint ? config.checkpoint.keep : 1;
+  const mirror = mirrored && new CheckpointMirror({ ...mirrored, directory: directory.path, numKept, log });
   start.onSaved = (saved) => {
     directory.becomeLatest((message) => log.warn(message));
     recorder.saved(saved);
+    mirror?.noteSaved(saved);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
   run.dashboard?.show(directory.path, stepsPerEpoch(prepared));
   run.status?.show(directory.path, stepsPerEpoch(prepared));
-  return { ...run, start, recorder };
+  return { ...run, start, recorder, mirror };
 }
 
 /** Trains on the workers and saves the model; however that ends, the workers are sent away. */

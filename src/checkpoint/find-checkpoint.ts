@@ -103,6 +103,12 @@ export function generationName({ step, isBest }: Pick<Generation, 'step' | 'isBe
   return `step-${String(step).padStart(STEP_DIGITS, '0')}${isBest ? '-best' : ''}.safetensors`;
 }
 
+/** The checkpoint that a path, or the key of an object, names; undefined for any other file. */
+export function generationOf(file: string): Generation | undefined {
+  const [, step, best] = NAME.exec(path.basename(file)) ?? [];
+  return step === undefined ? undefined : { path: file, step: Number(step), isBest: best !== undefined };
+}
+
 /**
  * The checkpoints in a directory, the newest first; none where there is no directory. @throws
  * LockstepError (exit 4)
@@ -113,12 +119,7 @@ export async function listGenerations(directory: string): Promise<Generation[]> 
     const message = `cannot look for checkpoints: ${(error as Error).message}`;
     throw new LockstepError({ category: 'checkpoint', code: 'E_NO_CHECKPOINT', message, cause: error });
   });
-  const generations = names.flatMap((name) => {
-    const match = NAME.exec(name);
-    return match
-      ? [{ path: path.join(directory, name), step: Number(match[1]), isBest: match[2] !== undefined }]
-      : [];
-  });
+  const generations = names.flatMap((name) => generationOf(path.join(directory, name)) ?? []);
   return generations.sort((a, b) => b.step - a.step);
 }
 
