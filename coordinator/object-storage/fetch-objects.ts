@@ -60,7 +60,7 @@ export async function localPath(place: string, options: FetchOptions = {}): Prom
 }
 
 /** Copies an object here, unless it is here already. @throws LockstepError */
-export async function fetchObject(url: string, options: FetchOptions = {}): Promise<FetchedObject> {
+async function fetchObject(url: string, options: FetchOptions = {}): Promise<FetchedObject> {
   const place = parseObjectUrl(url);
   if (!place) throw noAddress(url);
   const store = await ObjectStore.open(place.bucket);

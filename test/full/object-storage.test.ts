@@ -129,7 +129,7 @@ describe.skipIf(missing !== undefined)(title('data in object storage'), () => {
     ['s3://bucket', {}, 2, 'E_CONFIG_INVALID', 'expected s3://BUCKET/KEY'],
   ])('%s with %o ends with exit code %i and %s', async (url, env, exitCode, code, words) => {
     const cwd = tableRun(RESUMABLE);
-    const result = await train(cwd, ['--set', `data.file=${url}`], env as Record<string, string>);
+    const result = await train(cwd, ['--set', `data.file=${url}`], env);
     expect(result.exitCode, result.stderr).toBe(exitCode);
     expect(result.stderr).toContain(`error[${code}]: `);
     expect(result.stderr).toMatch(new RegExp(words));
@@ -269,7 +269,7 @@ describe.skipIf(missing !== undefined)(title('checkpoints in object storage'), (
     const [newest = ''] = (await server.list('damaged/checkpoints/')).reverse();
     const bytes = await server.get(newest);
     const hash = sha256(bytes);
-    bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1;
+    bytes[bytes.length - 1] = bytes.at(-1) ^ 1;
     await server.put(newest, bytes, { sha256: hash });
     const refused = await train(cwd, [...mirror('damaged'), '--resume', 'auto']);
     expect(refused.exitCode).toBe(4);
