@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { readCheckpoint } from './checkpoint-file.ts';
 import type { Checkpoint } from './checkpoint-file.ts';
+import { renameFile } from '../durable-write.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 
 /** The treatment of a newest checkpoint that is damaged. */
@@ -139,7 +140,7 @@ export function findSuperseded(generations: readonly Generation[], numKept: numb
 
 /** Takes a checkpoint out of the list; its data stay until a newer one is safe. */
 export async function abandon(generation: Generation): Promise<void> {
-  await fs.rename(generation.path, generation.path + ABANDONED);
+  await renameFile(generation.path, generation.path + ABANDONED);
 }
 
 /** Paths of what was taken out of the list. */

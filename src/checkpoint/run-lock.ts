@@ -119,6 +119,8 @@ function publish(file: string, owner: LockOwner): boolean {
     fs.linkSync(temporary, file);
     return true;
   } catch (error) {
+    // Over NFS an answer may be lost, and that to the request sent again says EEXIST: a second name tells.
+    if (fs.statSync(temporary, { throwIfNoEntry: false })?.nlink === 2) return true;
     const code = systemErrorCode(error);
     // ENOENT: another process took the temporary file for a stale one; the caller tries once more.
     if (code === 'EEXIST' || code === 'ENOENT') return false;
