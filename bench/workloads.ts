@@ -118,7 +118,7 @@ export async function syntheticRun(
   const plan = planEngine(model, { ...config, groups: config.wire.groups });
   const data = dataOf(dataset);
   const memoryPlan = planMemory({ config, data, model, plan });
-  return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan };
+  return { config, kernelModule, kernels, memory, math, data, model, plan, memoryPlan, objects: [] };
 }
 
 /** The batch of a step: the next rows of the training split, and after its last row its first ones again. */

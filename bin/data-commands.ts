@@ -3,6 +3,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { requireFree, writeDraft } from '../coordinator/commands/init.ts';
 import { inspect } from '../coordinator/commands/inspect.ts';
+import { localPath } from '../coordinator/object-storage/fetch-objects.ts';
 import { formatReport } from '../coordinator/output/data-tables.ts';
 import { printData, printJson, printText } from '../coordinator/output/results.ts';
 import { didYouMean } from '../src/config/suggest.ts';
@@ -34,13 +35,15 @@ export interface InitArguments {
 
 /** Writes a config for `data`, asking on a terminal for what cannot be known. */
 export async function init(data: string, args: InitArguments): Promise<void> {
-  const { screen } = createOutput();
+  const { log, screen } = createOutput();
   const { delimiter, drop, force = false, labels } = args;
   const name = args.name ?? nameOf(data);
   const output = args.output ?? `${name}.yaml`;
   if (!/\.ya?ml$/i.test(output)) throw noYaml(output);
   await requireFree(output, force);
-  const found = await findData(data, { labels, delimiter });
+  const say = (message: string): void => log.info(message);
+  const known = { labels: labels && (await localPath(labels, { say })), delimiter };
+  const found = await findData(await localPath(data, { say }), known);
   const answers = await settle(found, data, args);
   const lines = await writeDraft(found, { name, output, force, drop, ...answers });
   const next = `next      ${commandName()} train ${shellWord(output)}`;

@@ -4,6 +4,7 @@ import { fstatSync, type BigIntStats } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { DataSource } from '../src/config/data-sources.ts';
+import { resolveSource } from '../src/config/resolve-paths.ts';
 import { LockstepError, quoteValue, systemErrorCode } from '../src/errors.ts';
 import { scalarMetrics } from '../src/metrics/definitions.ts';
 import { encodePredictions } from '../src/predict/arrays.ts';
@@ -14,6 +15,7 @@ import { readSamples } from '../src/predict/sample-files.ts';
 import { keepError, readEncodedBlocks, type InputFormat } from '../src/predict/table-blocks.ts';
 import type { TrainedModel } from '../src/predict/trained-model.ts';
 import { evaluateRun } from '../coordinator/commands/evaluate.ts';
+import { localPath } from '../coordinator/object-storage/fetch-objects.ts';
 import { formatMetricsTable } from '../coordinator/output/summary.ts';
 import { cannotWrite, printBlocks, printJson } from '../coordinator/output/results.ts';
 import { createOutput, createRuntime } from './runtime.ts';
@@ -40,12 +42,13 @@ export interface EvaluateArguments {
 const STDIN = '-';
 
 /** Writes predictions for the samples in `file`, as CSV, JSON Lines or arrays. */
-export async function predict(run: string, file: string, args: PredictArguments): Promise<void> {
+export async function predict(run: string, input: string, args: PredictArguments): Promise<void> {
   const { format, keep, output } = args;
   if (format === 'npz') requireArrays(output, keep);
   const { log } = createOutput();
   const warn = (message: string): void => log.warn(message);
   const model = await loadModel(run, { warn });
+  const file = await localPath(input, { say: warn });
   if (output !== undefined) await refuseToOverwrite(output, file, model.directory);
   const parts = predictedParts(model, file, args, warn);
   const blocks =
@@ -195,8 +198,8 @@ export async function evaluate(run: string, args: EvaluateArguments): Promise<vo
 
 function sourceOf({ data, labels }: EvaluateArguments): DataSource | undefined {
   if (data === undefined) return undefined;
-  if (labels !== undefined) return { images: path.resolve(data), labels: path.resolve(labels) };
-  return path.resolve(data);
+  const source = labels === undefined ? data : { images: data, labels };
+  return resolveSource(source, process.cwd());
 }
 
 /** Names of stdout: a socket cannot be opened by them, and a file behind `>>` would be emptied. */

@@ -33,6 +33,7 @@ interface RunArguments extends TopologyFlags, TlsFlags {
   readonly allowOlder?: boolean;
   readonly standby?: boolean;
   readonly lease?: number;
+  readonly checkpointMirror?: string;
   readonly printConfig?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
@@ -68,6 +69,7 @@ interface HostsArguments {
   readonly ssh?: readonly string[];
   readonly remoteDir?: string;
   readonly remoteCommand?: string;
+  readonly datasetCache?: string;
 }
 
 /** Arguments of `lockstep coordinator`. */
@@ -77,6 +79,7 @@ export interface CoordinatorArguments extends RunArguments {
   readonly workerTokens?: string;
   readonly minWorkers: number;
   readonly waitForWorkers: number;
+  readonly datasetCache?: string;
 }
 
 const PROGRAM = fileURLToPath(new URL('./lockstep.js', import.meta.url));
@@ -117,6 +120,7 @@ function hostsWorkforce(file: string, args: TrainArguments, log: Logger): Workfo
     minWorkers: minWorkers ?? 1,
     waitForWorkersMs: waitForWorkers * 1000,
     hosts: { ...started, ssh, remoteCommand, remoteDir, address, hasTunnel },
+    datasetCache: args.datasetCache,
     ...topology,
   };
 }
@@ -139,13 +143,13 @@ export async function coordinate(config: string, args: CoordinatorArguments): Pr
   await runCommand(config, args, ({ log }) => {
     const { host, port } = parseAddress(args.listen);
     const token = tokenOf(args, log);
-    const { minWorkers, publicUrl, waitForWorkers } = args;
+    const { datasetCache, minWorkers, publicUrl, waitForWorkers } = args;
     const tls = serverTlsOf(args);
     const workerTokens =
       args.workerTokens === undefined ? undefined : new WorkerTokens(args.workerTokens, log);
     const waitForWorkersMs = waitForWorkers * 1000;
     const about = { host, port, token, workerTokens, tls, publicUrl, minWorkers, waitForWorkersMs };
-    return { kind: 'network', ...about, ...topologyOf(args) };
+    return { kind: 'network', ...about, datasetCache, ...topologyOf(args) };
   });
 }
 
@@ -168,7 +172,9 @@ async function runCommand(
   chooseWorkforce: (runtime: Runtime) => Workforce,
   { local, folds }: { readonly local?: LocalCompute | undefined; readonly folds?: number | undefined } = {},
 ): Promise<void> {
-  const { config: loaded } = await loadConfig({ path, overrides: args.set });
+  const mirror = args.checkpointMirror;
+  const own = mirror === undefined ? [] : [`checkpoint.mirror=${JSON.stringify(mirror)}`];
+  const { config: loaded } = await loadConfig({ path, overrides: [...args.set, ...own] });
   const config = folds === undefined ? loaded : foldConfig(loaded, 1, folds);
   if (args.printConfig) return printData(formatConfigYaml(config));
   const runtime = createRuntime();

@@ -97,6 +97,9 @@ export const fanInOption = (): Option =>
     `workers that each place of a tree serves itself (default: ${DEFAULT_FAN_IN})`,
   ).argParser(wholeNumber(2, MAX_FAN_IN));
 
+export const datasetCacheOption = (description: string): Option =>
+  new Option('--dataset-cache <dir>', description).argParser(filePath).env('LOCKSTEP_DATASET_CACHE');
+
 /** Adds the files of a port that speaks TLS, or of one end of a secure connection. */
 export function withTls(
   command: Command,

@@ -24,6 +24,7 @@ import {
   localThreadsOption,
   topologyOption,
   fanInOption,
+  datasetCacheOption,
   coordinatorUrl,
   requiring,
   withTls,
@@ -60,7 +61,7 @@ function withConfig(command: Command): Command {
     .option('--run-dir <dir>', 'directory for the results (default: runs/<time>-<name>)', filePath)
     .option(
       '--resume <last|best|auto|path>',
-      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path; auto: the last one of --run-dir, or a new run there',
+      'resume from a checkpoint: the last or best one of --run-dir or of the newest run of that name, or a path; auto: the last one of --run-dir or of the mirror, or a new run there',
       filePath,
     )
     .addOption(
@@ -82,6 +83,10 @@ function withConfig(command: Command): Command {
       '--lease <seconds>',
       `time without a sign of life after which another process may take over (default: ${DEFAULT_LEASE_S})`,
       wholeNumber(2, MAX_LEASE_S),
+    )
+    .option(
+      '--checkpoint-mirror <url>',
+      'copy checkpoints and results to object storage, s3://BUCKET/PREFIX of this run (sets checkpoint.mirror)',
     )
     .option('--print-config', 'print the resolved config and exit')
     .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
@@ -122,6 +127,9 @@ function hostsOptions(): Option[] {
       'with --hosts: directory there (default: as here, or the home directory where there is none)',
     ).argParser(filePath),
     new Option('--remote-command <command>', 'with --hosts: lockstep there (default: npx --no lockstep)'),
+    datasetCacheOption(
+      'with --hosts: directory, here and there, in which the packed dataset is kept for the next run',
+    ),
   ];
 }
 
@@ -172,6 +180,9 @@ export function addTrainingCommands(program: Command): void {
       '--public-url <url>',
       'URL that workers are told, where they reach the port through a proxy',
       coordinatorUrl,
+    )
+    .addOption(
+      datasetCacheOption('directory in which workers with the same --dataset-cache find the packed dataset'),
     )
     .action(async (config: string, options: CoordinatorArguments) =>
       (await import('./run-commands.ts')).coordinate(config, options),
@@ -229,6 +240,11 @@ export function addTrainingCommands(program: Command): void {
           'with --listen: the address that other workers are told, where they reach this port by another one',
         ),
         '--listen',
+      ),
+    )
+    .addOption(
+      datasetCacheOption(
+        'directory from which datasets are read, and in which those that were fetched are kept',
       ),
     )
     .action(async (urls: string[], options: WorkerArguments) =>

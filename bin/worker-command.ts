@@ -6,6 +6,7 @@ import type { ListeningAggregator } from '../aggregator/listening-aggregator.ts'
 import { Interrupted } from './endings.ts';
 import { createRuntime, parseAddress } from './runtime.ts';
 import { isCoordinatorUrl } from './syntax-options.ts';
+import { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import { LockstepError } from '../src/errors.ts';
 import { MAX_THREADS } from '../src/limits.ts';
 import type { Logger } from '../src/log.ts';
@@ -25,12 +26,23 @@ export interface WorkerArguments extends TlsFlags {
   readonly announce?: string;
   readonly name?: string;
   readonly giveUpAfter?: number;
+  readonly datasetCache?: string;
 }
 
 /** Works for the coordinator at one of the URLs until told to stop. */
 export async function work(
   urls: readonly string[],
-  { announce, giveUpAfter, listen, name, stdio, threads, tokenFile, ...tlsFlags }: WorkerArguments,
+  {
+    announce,
+    datasetCache,
+    giveUpAfter,
+    listen,
+    name,
+    stdio,
+    threads,
+    tokenFile,
+    ...tlsFlags
+  }: WorkerArguments,
 ): Promise<void> {
   const wrong = urls.find((url) => !isCoordinatorUrl(url));
   if (wrong !== undefined) {
@@ -61,8 +73,13 @@ export async function work(
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
     const options = { urls, tls, token, numThreads, instance, aggregator, log, screen, signal };
-    const giveUpAfterMs = giveUpAfter === undefined ? undefined : 1000 * giveUpAfter;
-    await runWorker({ ...options, giveUpAfterMs, name: name ?? rankedName() });
+    await runWorker({
+      ...options,
+      giveUpAfterMs: giveUpAfter === undefined ? undefined : 1000 * giveUpAfter,
+      name: name ?? rankedName(),
+      datasetCache:
+        datasetCache === undefined ? undefined : new DatasetCache({ directory: datasetCache, log, signal }),
+    });
   } finally {
     await aggregator?.end();
   }

@@ -1,6 +1,7 @@
 // Starts whatever computes: this process alone, child processes of it, or workers that join over the network,
 // by themselves or because this process starts them on hosts.
 import { randomInt } from 'node:crypto';
+import { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { evaluationWidth } from '../src/engine/samples.ts';
 import { LocalEngine } from '../src/engine/local-engine.ts';
@@ -10,7 +11,7 @@ import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
 import { reportWidth } from '../src/kernels/load-kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
-import { countOf } from '../src/printable.ts';
+import { countOf, shellWord } from '../src/printable.ts';
 import type { SharedFile } from '../src/protocol/shared-file.ts';
 import { ANY_HOST, hostAndPort, urlOf } from '../src/protocol/connection.ts';
 import { generateToken } from '../src/protocol/token.ts';
@@ -62,6 +63,8 @@ export type Workforce =
       readonly waitForWorkersMs: number;
       /** The workers that this process starts; undefined where all come by themselves. */
       readonly hosts?: HostsWorkforce | undefined;
+      /** The directory in which workers are to find the packed dataset. */
+      readonly datasetCache?: string | undefined;
     } & Topology);
 
 /** Workers on hosts, and how they are started there. */
@@ -184,6 +187,7 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     signal.throwIfAborted();
     options.onCluster?.(cluster, joinHint);
     const context = await sessionContext(options, cluster, { roster, weightsFile });
+    if (!isLocal) await keepDataset(options, workforce.datasetCache);
     let numSessions = 0;
     listener.admit((connection) =>
       cluster.guard(() => void new WorkerSession(++numSessions, connection, context)),
@@ -208,6 +212,18 @@ async function startCluster(options: StartOptions, workforce: ClusterWorkforce):
     weightsFile?.close();
     throw error;
   }
+}
+
+/** Writes the dataset where workers look for it, before any is let in. */
+async function keepDataset(
+  { log, prepared, signal }: StartOptions,
+  directory: string | undefined,
+): Promise<void> {
+  if (directory === undefined) return;
+  const { dataset } = prepared.data;
+  if (dataset.file) return log.info('the dataset is streamed, so --dataset-cache does not take it');
+  await new DatasetCache({ directory, log, signal }).keep(dataset);
+  signal.throwIfAborted();
 }
 
 /** The parts of a cluster besides the options of the start. */
@@ -276,8 +292,9 @@ function launchesOf(
     const worker = { threads, flags: listenOn('127.0.0.1') };
     return localLaunches(Array<LocalWorker>(workers).fill(worker), { url: urlHere, token, program });
   }
-  const { hosts } = workforce;
+  const { datasetCache, hosts } = workforce;
   if (!hosts || token === undefined) return [];
+  const cacheFlags = datasetCache === undefined ? [] : ['--dataset-cache', shellWord(datasetCache)];
   const { program, threads } = hosts;
   const isHere = ({ host, port, user }: HostWorker): boolean =>
     host === 'localhost' && port === undefined && user === undefined;
@@ -288,7 +305,7 @@ function launchesOf(
   const elsewhere = hosts.workers.filter((worker) => !isHere(worker));
   return [
     ...localLaunches(here, { url: urlHere, token, program }),
-    ...sshLaunches(elsewhere, { ...hosts, port, token, flags: listenOn('0.0.0.0') }),
+    ...sshLaunches(elsewhere, { ...hosts, port, token, flags: [...listenOn('0.0.0.0'), ...cacheFlags] }),
   ];
 }
 

@@ -50,7 +50,7 @@ export async function writeFileDurably(
   try {
     await writeSynced(temporary, slices, { mode, onStage });
     onStage?.('rename');
-    await fs.rename(temporary, target);
+    await renameFile(temporary, target);
   } catch (error) {
     // A file that cannot be removed now is removed at the next start; the first error is the one to report.
     await fs.rm(temporary, { force: true }).catch(() => undefined);
@@ -105,6 +105,24 @@ async function writeSynced(
   }
 }
 
+/**
+ * Renames a file. Over NFS an answer may be lost, and that to the request sent again says ENOENT: the
+ * file's number tells whether it is where it should be.
+ */
+export async function renameFile(from: string, to: string): Promise<void> {
+  const { dev, ino } = await fs.stat(from, { bigint: true });
+  try {
+    await fs.rename(from, to);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+    const found = await fs.stat(to, { bigint: true }).catch(() => undefined);
+    if (found?.ino !== ino || found.dev !== dev) throw error;
+  }
+}
+
+/** Errors of file systems that have no sync of a directory, and need none or offer none. */
+const NO_SYNC = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
 /** Makes the names in a directory durable: what was renamed, linked or removed. */
 export async function syncDirectory(directory: string): Promise<void> {
   // Windows cannot open a directory, and its journal orders renames by itself.
@@ -112,6 +130,8 @@ export async function syncDirectory(directory: string): Promise<void> {
   const handle = await fs.open(directory, 'r');
   try {
     await handle.sync();
+  } catch (error) {
+    if (!NO_SYNC.includes(systemErrorCode(error) ?? '')) throw error;
   } finally {
     await handle.close();
   }

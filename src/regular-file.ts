@@ -34,6 +34,9 @@ const REASONS: Readonly<Record<string, string>> = {
   ERR_FS_EISDIR: 'it is a directory',
   ELOOP: 'a link leads back to itself',
   ENAMETOOLONG: 'its name is too long',
+  ESTALE: 'it was replaced or removed on the file server while it was read',
+  EIO: 'the disk or the file server has failed',
+  ETIMEDOUT: 'the file server does not answer',
   ENXIO: 'it is a socket, or a device that is not there',
   ERR_INVALID_ARG_VALUE: 'its name holds a NUL',
 };
@@ -43,7 +46,21 @@ const REASONS: Readonly<Record<string, string>> = {
  *
  * @throws UnreadableFile if that is not possible
  */
-export async function openRegularFile(path: string): Promise<{ handle: FileHandle; stats: fs.Stats }> {
+export function openRegularFile(path: string): Promise<{ handle: FileHandle; stats: fs.Stats }> {
+  return unlessStale(() => openOnce(path));
+}
+
+/** Tries again where the name leads to another file by now: a server has removed that which it led to. */
+async function unlessStale<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ESTALE') throw error;
+    return work();
+  }
+}
+
+async function openOnce(path: string): Promise<{ handle: FileHandle; stats: fs.Stats }> {
   const handle = await open(path, FLAGS).catch((error: unknown) => {
     throw unreadable(error);
   });
@@ -62,7 +79,11 @@ export async function openRegularFile(path: string): Promise<{ handle: FileHandl
  *
  * @throws UnreadableFile if that is not possible
  */
-export async function readRegularFile(path: string, maxBytes: number): Promise<Buffer> {
+export function readRegularFile(path: string, maxBytes: number): Promise<Buffer> {
+  return unlessStale(() => readOnce(path, maxBytes));
+}
+
+async function readOnce(path: string, maxBytes: number): Promise<Buffer> {
   const { handle, stats } = await openRegularFile(path);
   try {
     const bytes = allocate(stats, maxBytes);
@@ -102,6 +123,15 @@ export function openRegularFileSync(path: string): { descriptor: number; stats: 
  * two other calls.
  */
 export function readRegularFileSync(path: string, maxBytes: number): Buffer {
+  try {
+    return readOnceSync(path, maxBytes);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ESTALE') throw error;
+    return readOnceSync(path, maxBytes);
+  }
+}
+
+function readOnceSync(path: string, maxBytes: number): Buffer {
   const { descriptor, stats } = openRegularFileSync(path);
   try {
     const bytes = allocate(stats, maxBytes);

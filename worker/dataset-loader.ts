@@ -1,5 +1,6 @@
 // The dataset on its way to a worker: asked for chunk by chunk, a few ahead, and checked when it is
 // complete.
+import { beginDatasetHash } from '../src/data/dataset/hash-dataset.ts';
 import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
 import { MAX_BODY_BYTES } from '../src/protocol/limits.ts';
 import type { ChunkMessage, FetchMessage, WelcomeMessage } from '../src/protocol/message-types.ts';
@@ -20,13 +21,16 @@ const CHUNKS_IN_FLIGHT = 4;
 export class DatasetLoader {
   readonly #options: DatasetLoaderOptions;
   readonly #byteLength: number;
+  readonly #hash: ReturnType<typeof beginDatasetHash>;
   #bytesAsked = 0;
   #bytesLoaded = 0;
 
   /** Asks for the first chunks. */
   constructor(options: DatasetLoaderOptions) {
     this.#options = options;
-    this.#byteLength = blobByteLength(options.welcome.layout);
+    const { layout } = options.welcome;
+    this.#byteLength = blobByteLength(layout);
+    this.#hash = beginDatasetHash(layout);
     for (let chunk = 0; chunk < CHUNKS_IN_FLIGHT; chunk++) this.#ask();
   }
 
@@ -47,10 +51,13 @@ export class DatasetLoader {
       throw new ProtocolError('E_MESSAGE_BODY', `${what} came, not ${wanted}`, CLOSE.protocol);
     }
     replica.storeChunk(message.offset, body);
+    this.#hash.update(body);
     this.#bytesLoaded += body.byteLength;
     this.#ask();
     if (this.#bytesLoaded < this.#byteLength) return false;
-    replica.finishLoading(this.#byteLength);
+    if (this.#hash.digest('hex') !== welcome.datasetSha256)
+      throw new ProtocolError('E_MESSAGE_BODY', 'the dataset arrived damaged', CLOSE.protocol);
+    replica.finishLoading();
     return true;
   }
 

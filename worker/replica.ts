@@ -3,7 +3,6 @@
 //
 // Version v lies in flat[v mod 2]: buckets of the next version arrive while the current one is in use.
 import { blobByteLength, taskRowSource } from '../src/data/dataset/packed-dataset.ts';
-import { hashDataset } from '../src/data/dataset/hash-dataset.ts';
 import type { PackedDataset, RowSource } from '../src/data/dataset/packed-dataset.ts';
 import { partsOf } from '../src/engine/engine.ts';
 import type { EvaluatedShard, PartialSum, TaskRows } from '../src/engine/engine.ts';
@@ -151,15 +150,12 @@ export class Replica {
   }
 
   /**
-   * Checks the whole dataset.
-   * @throws ProtocolError if it is not the one that was named, or holds what no kernel takes.
+   * Takes the stored dataset, of which the hash is right, for complete.
+   * @throws ProtocolError if it holds what no kernel takes.
    */
-  finishLoading(byteLength: number): void {
-    const blob = this.memory.bytes(this.#samples.address, byteLength);
-    if (hashDataset({ layout: this.#samples.layout, blob }) !== this.#bounds.welcome.datasetSha256) {
-      throw new ProtocolError('E_MESSAGE_BODY', 'the dataset arrived damaged', CLOSE.protocol);
-    }
-    requireLabels(this.#samples.layout, blob);
+  finishLoading(): void {
+    const { layout, blob } = this.dataset;
+    requireLabels(layout, blob);
     this.#isLoaded = true;
   }
 

@@ -1,6 +1,7 @@
 // The life of a worker process: connect, work, and come back when the connection is lost, until the
 // coordinator says that the run is over.
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import { LockstepError } from '../src/errors.ts';
 import type { Logger } from '../src/log.ts';
 import type { Instance } from '../src/protocol/instance.ts';
@@ -30,6 +31,8 @@ export interface WorkerOptions {
   readonly aggregator?: Aggregator | undefined;
   /** Longest time without a coordinator; undefined for any. */
   readonly giveUpAfterMs?: number | undefined;
+  /** A directory in which the dataset may be, and is kept. */
+  readonly datasetCache?: DatasetCache | undefined;
   readonly log: Logger;
   /** The destination of a line about what this worker is doing. */
   readonly screen: Screen;
@@ -57,7 +60,7 @@ const WATCHFUL = { heartbeatMs: 1000, timeoutMs: 5000 };
  * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { aggregator, log, name, signal, numThreads, instance } = options;
+  const { aggregator, datasetCache, log, name, signal, numThreads, instance } = options;
   const kernelBuilds = await loadKernelBuilds();
   const route = new Route(options.urls);
   let replica: Replica | undefined;
@@ -81,8 +84,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       log.info(`connected to ${route.url}`);
       const takesFiles = numFailures === 0;
       progress.connected(connection);
-      const parts = { aggregator, instance, kernelBuilds, log, name, numThreads, progress, replica };
-      const end = await runSession({ ...parts, connection, takesFiles, unreachable }, signal);
+      const parts = { aggregator, datasetCache, instance, kernelBuilds, log, name, numThreads, progress };
+      const end = await runSession({ ...parts, replica, connection, takesFiles, unreachable }, signal);
       progress.disconnected();
       lastContactMs = performance.now();
       replica = end.replica;
@@ -107,6 +110,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
     }
   } finally {
     progress.close();
+    await datasetCache?.close();
     await replica?.close();
   }
 }

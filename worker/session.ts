@@ -2,6 +2,7 @@
 // one after the other, until it is told to stop or the connection ends.
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import type { RowSource } from '../src/data/dataset/packed-dataset.ts';
 import { streamedRoundBytes } from '../src/engine/samples.ts';
 import { failpoint } from '../src/failpoint.ts';
@@ -46,6 +47,8 @@ export interface SessionOptions {
   readonly replica: Replica | undefined;
   /** Takes the offer of files: not after a session that failed, since they may be why. */
   readonly takesFiles: boolean;
+  /** A directory in which the dataset may be. */
+  readonly datasetCache?: DatasetCache | undefined;
   /** The port for workers of its own; undefined if it takes none. */
   readonly aggregator?: Aggregator | undefined;
   /** The aggregator that this worker was sent on to and could not stay with. */
@@ -280,9 +283,22 @@ class Session {
     const replica = await Replica.create(welcome, kernelModule, numThreads);
     if (this.#end) return void (await replica.close());
     this.#replica = replica;
-    if (welcome.isStreamed) return this.#sayReady(welcome);
+    if (welcome.isStreamed || (await this.#readCached(welcome, replica))) return this.#sayReady(welcome);
+    if (this.#end) return;
     this.#loader = new DatasetLoader({ welcome, replica, send: (message) => this.#send(message) });
     this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
+  }
+
+  /** Reads the dataset from the cache; returns false if it has to be fetched, or the session is over. */
+  async #readCached({ layout, datasetSha256: sha256 }: WelcomeMessage, replica: Replica): Promise<boolean> {
+    const store = (offset: number, bytes: Uint8Array): boolean => {
+      replica.storeChunk(offset, bytes);
+      return !this.#end;
+    };
+    const isRead = await this.#options.datasetCache?.read({ layout, sha256, store });
+    if (!isRead || this.#end) return false;
+    replica.finishLoading();
+    return true;
   }
 
   /** Opens the files that a coordinator on this machine offers; without them all comes by the socket. */
@@ -296,9 +312,10 @@ class Session {
   }
 
   #storeChunk(message: ChunkMessage, body: Uint8Array): void {
-    this.#requireReplica(message.type);
+    const replica = this.#requireReplica(message.type);
     if (!this.#loader?.store(message, body)) return this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
     clearTimeout(this.#answerTimer);
+    void this.#options.datasetCache?.keep(replica.dataset);
     this.#sayReady(this.#welcome as WelcomeMessage);
   }
 

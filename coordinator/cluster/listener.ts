@@ -278,6 +278,10 @@ class RecentStatus implements StatusSource {
     return this.#source.isReady;
   }
 
+  get notReady(): string {
+    return this.#source.notReady;
+  }
+
   report(): unknown {
     return this.#recent('report', () => this.#source.report());
   }

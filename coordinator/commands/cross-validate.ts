@@ -14,6 +14,7 @@ import { directoryName, linkLatest, makeFreshDirectory } from '../output/run-nam
 import { formatMetricsTable } from '../output/summary.ts';
 import type { Summary } from '../output/summary.ts';
 import { listGenerations } from '../../src/checkpoint/find-checkpoint.ts';
+import { refuseMirror } from '../object-storage/checkpoint-mirror.ts';
 import { runTraining } from './run.ts';
 import type { RunOptions } from './run.ts';
 
@@ -56,6 +57,7 @@ export async function crossValidate(
   numFolds: number,
 ): Promise<{ readonly result: CrossValidation; readonly directory: string }> {
   const { config, log, resume, screen } = options;
+  refuseMirror(config, '--folds');
   const parent = await openParent(options);
   const runs: FoldRun[] = [];
   const summaries: Summary[] = [];

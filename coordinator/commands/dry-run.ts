@@ -37,7 +37,8 @@ export async function dryRun({ config, warn, ...options }: DryRunOptions): Promi
   const report = await reportConfig(config, prepared.data);
   const plan = `${formatReport(report, width)}\n${formatModel(prepared.model)}\n${describePlan(prepared)}`;
   if (resume === undefined) return plan;
-  const source = await findResumeSource({ resume, runDirectory, name: config.name });
+  const mirror = config.checkpoint ? config.checkpoint.mirror : undefined;
+  const source = await findResumeSource({ resume, runDirectory, name: config.name, mirror });
   const found = source && (await readSource(source, { allowOlder, warn: (_, message) => warn(message) }));
   if (!found) return `${plan}resume   nothing: there is no checkpoint yet\n`;
   const run = { identity: runIdentity(prepared), stepsPerEpoch: stepsPerEpoch(prepared) };

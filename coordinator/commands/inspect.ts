@@ -1,6 +1,7 @@
 // `lockstep inspect`: what a path or a config holds.
 import path from 'node:path';
 import { loadConfig } from '../../src/config/load.ts';
+import { isObjectUrl } from '../../src/config/object-url.ts';
 import { loadData } from '../../src/data/load.ts';
 import { hostMath } from '../../src/kernels/host-math.ts';
 import { instantiateKernels } from '../../src/kernels/kernels.ts';
@@ -11,6 +12,7 @@ import { readRegularFile } from '../../src/regular-file.ts';
 import { reportConfig, reportData } from '../../src/inspect/data-report.ts';
 import type { DataReport } from '../../src/inspect/data-report.ts';
 import { findData } from '../../src/inspect/find-data.ts';
+import { fetchConfigObjects, localPath } from '../object-storage/fetch-objects.ts';
 import type { KnownData } from '../../src/inspect/find-data.ts';
 
 /** Settings of a look at data. */
@@ -24,10 +26,14 @@ export async function inspect(
   place: string,
   { delimiter, labels, target, warn }: InspectOptions,
 ): Promise<DataReport> {
-  if (!(await isConfig(place))) return reportData(await findData(place, { labels, delimiter }), target);
+  if (!(await isConfig(place))) {
+    const data = await localPath(place, { say: warn });
+    const known = { labels: labels && (await localPath(labels, { say: warn })), delimiter };
+    return reportData(await findData(data, known), target);
+  }
   const given = Object.entries({ target, labels, delimiter }).find(([, value]) => value !== undefined);
   if (given) throw configSays(`--${given[0]}`);
-  const { config } = await loadConfig({ path: place });
+  const { config } = await fetchConfigObjects((await loadConfig({ path: place })).config, { say: warn });
   const module = await loadKernelModule(config.numerics);
   const math = hostMath(await instantiateKernels(module, new Memory().wasm));
   return reportConfig(config, await loadData({ config, math, warn }));
@@ -35,6 +41,7 @@ export async function inspect(
 
 /** Tables may be JSON too: a config is a mapping with a model. */
 async function isConfig(place: string): Promise<boolean> {
+  if (isObjectUrl(place)) return false;
   const ending = path.extname(place).toLowerCase();
   if (ending === '.yaml' || ending === '.yml') return true;
   if (ending !== '.json') return false;

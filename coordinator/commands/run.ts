@@ -38,7 +38,8 @@ import type { Summary } from '../output/summary.ts';
 import { largestTarget, measureBaseline } from '../training/baseline.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
-import { findResumeSource } from '../persistence/resume.ts';
+import { CheckpointMirror, openMirror } from '../object-storage/checkpoint-mirror.ts';
+import { copyHere, findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { runIdentity } from '../persistence/run-identity.ts';
 import { startOrResume } from '../persistence/run-start.ts';
@@ -140,6 +141,7 @@ export async function runTraining(given: RunOptions): Promise<FinishedRun> {
       lost.abort(loss);
     });
     const open = await openRun({ ...run, directory, listener, status, dashboard, startedMs });
+    closers.unshift(() => (directory.loss ? undefined : open.mirror?.finish()));
     closers.unshift(
       () => (directory.loss ? open.recorder.abandon() : open.recorder.close(end as Summary | UnfinishedEnd)),
       () => options.logFile.close(),
@@ -216,13 +218,17 @@ interface RunTurn {
   readonly takeover?: Takeover | undefined;
   /** The address at which workers are taken. */
   readonly address: string | undefined;
+  /** The place in object storage for a copy of the run. */
+  readonly mirrored: Awaited<ReturnType<typeof openMirror>>;
 }
 
 /** Loads the data and makes the initial weights. */
 async function prepare(options: RunOptions): Promise<PreparedTraining> {
   const { arrays, config, customMetrics, log, signal, workforce } = options;
   const local = localComputeOf(workforce);
-  const prepared = await prepareRun(config, (message) => log.warn(message), { arrays, local, customMetrics });
+  const say = (message: string): void => log.info(message);
+  const preparing = { arrays, local, customMetrics, say, signal };
+  const prepared = await prepareRun(config, (message) => log.warn(message), preparing);
   const state = await initialState(prepared);
   signal.throwIfAborted();
   return { options, prepared, state };
@@ -233,13 +239,16 @@ async function takeTurn(
   { options, prepared }: PreparedTraining,
   { listener, status }: Pick<OpenParts, 'listener' | 'status'>,
 ): Promise<RunTurn | { readonly summary: Summary }> {
-  const { lease = DEFAULT_LEASE_S, log, resume, runDirectory, signal, standby, workforce } = options;
+  const { config, lease = DEFAULT_LEASE_S, log, resume, runDirectory, signal, standby, workforce } = options;
+  const say = (message: string): void => log.info(message);
   const address = addressOf(workforce, listener);
-  const findSource = async (wanted: string): Promise<ResumeSource | undefined> =>
-    findResumeSource({ ...options, resume: wanted, name: options.config.name });
-  if (!standby || runDirectory === undefined) {
-    return { source: resume === undefined ? undefined : await findSource(resume), address };
-  }
+  const findSource = async (wanted: string | undefined): Promise<Pick<RunTurn, 'source' | 'mirrored'>> => {
+    const mirror = config.checkpoint ? config.checkpoint.mirror : undefined;
+    const finding = { ...options, resume: wanted ?? '', name: config.name, mirror, say };
+    const source = wanted === undefined ? undefined : await findResumeSource(finding);
+    return { source, mirrored: await openMirror(config, { isResuming: source !== undefined, say, signal }) };
+  };
+  if (!standby || runDirectory === undefined) return { ...(await findSource(resume)), address };
   const identity = runIdentity(prepared);
   const onFollowed = (report: StandbyReport): void => status?.standBy(report);
   const turn = await awaitTurn({
@@ -254,7 +263,7 @@ async function takeTurn(
   if ('summary' in turn) return turn;
   status?.standBy(undefined);
   try {
-    return { ...turn, source: await findSource('auto'), address };
+    return { ...turn, ...(await findSource('auto')), address };
   } catch (error) {
     turn.lock.release();
     throw error;
@@ -313,30 +322,37 @@ interface OpenParts {
 interface OpenRun extends PreparedTraining, RunTurn, OpenParts {
   readonly start: RunStart;
   readonly recorder: RunRecorder;
+  readonly mirror: CheckpointMirror | undefined;
 }
 
 /** Restores the state that the run starts from, and opens its records. */
 async function openRun(run: PreparedTraining & RunTurn & OpenParts): Promise<OpenRun> {
-  const { directory, options, prepared, takeover } = run;
-  const { allowOlder, config, log, logFile, screen } = options;
+  const { directory, mirrored, options, prepared, takeover } = run;
+  const { allowOlder, config, log, logFile, screen, signal } = options;
   await directory.removeLeftovers();
-  const start = await startOrResume({ ...run, log, allowOlder });
+  const copying = { allowOlder, say: (message: string): void => log.info(message), signal };
+  const source = await copyHere(run.source, directory.path, copying);
+  const start = await startOrResume({ ...run, source, log, allowOlder });
   const { resumed } = start;
   directory.openRecords(() => logFile.open(directory.logPath, directory.requireHeld));
   await directory.writeConfig(formatConfigYaml(config));
   log.info(`run directory ${directory.path}`);
   if (takeover) log.warn(`taking over from ${takeover.leader}, which ${LEADER_ENDS[takeover.reason]}`);
   if (resumed) log.info(`resuming after step ${resumed.step}, from ${resumed.from}`);
-  const records = { config, data: prepared.data, directory, screen, log, resumed, takeover };
+  const { data, objects } = prepared;
+  const records = { config, data, objects, directory, screen, log, resumed, takeover };
   const recorder = directory.openRecords(() => new RunRecorder(records));
+  const numKept = config.checkpoint ? config.checkpoint.keep : 1;
+  const mirror = mirrored && new CheckpointMirror({ ...mirrored, directory: directory.path, numKept, log });
   start.onSaved = (saved) => {
     directory.becomeLatest((message) => log.warn(message));
     recorder.saved(saved);
+    mirror?.noteSaved(saved);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
   run.dashboard?.show(directory.path, stepsPerEpoch(prepared));
   run.status?.show(directory.path, stepsPerEpoch(prepared));
-  return { ...run, start, recorder };
+  return { ...run, start, recorder, mirror };
 }
 
 /** The ends of leaders, in words. */

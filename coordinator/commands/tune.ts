@@ -26,6 +26,7 @@ import { directoryName, makeFreshDirectory } from '../output/run-names.ts';
 import { bestOf, describeTrial } from '../output/trials.ts';
 import type { Trial, TuneResult } from '../output/trials.ts';
 import { directionOf, monitoredValue } from '../training/early-stopping.ts';
+import { refuseMirror } from '../object-storage/checkpoint-mirror.ts';
 import { runTraining } from './run.ts';
 import type { RunOptions } from './run.ts';
 
@@ -68,6 +69,7 @@ export async function tune(options: TuneOptions): Promise<TuneResult> {
   const { overrides, path: file, search, screen } = options;
   const { config: first } = await loadConfig({ path: file, overrides });
   requireValidation(first);
+  refuseMirror(first, 'tune');
   const points = await pointsOf(search);
   const directory = await openDirectory(options, first.name);
   const done = readTrials(directory);

@@ -9,6 +9,7 @@ import type { Logger } from '../../src/log.ts';
 import type { Screen } from '../../src/screen.ts';
 import { LOSS, metricNamed, scalarMetrics } from '../../src/metrics/definitions.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
+import type { FetchedObject } from '../object-storage/fetch-objects.ts';
 import type { EpochRecord, StepRecord, TrainingObserver } from '../training/train.ts';
 import { JsonlFile } from '../../src/line-file.ts';
 import { JsonlMetricLogger, MultiLogger } from './metric-logger.ts';
@@ -28,6 +29,8 @@ export type RunEvent =
       readonly seed: number;
       readonly numerics: Numerics;
       readonly datasetSha256: string;
+      /** Objects from which data and weights came; undefined where there were none. */
+      readonly objects?: readonly Pick<FetchedObject, 'url' | 'etag' | 'byteLength'>[] | undefined;
     }
   | {
       readonly type: 'runResumed';
@@ -89,6 +92,8 @@ export interface RunRecorderOptions {
   readonly config: Config;
   readonly data: LoadedData;
   readonly directory: RunDirectory;
+  /** The objects that data and weights were copied from. */
+  readonly objects?: readonly FetchedObject[] | undefined;
   readonly screen: Screen;
   readonly log: Logger;
   /** The point that the run resumes from, if it was interrupted. */
@@ -123,7 +128,16 @@ export class RunRecorder implements TrainingObserver {
   readonly #startedMs: number;
   #progress: Progress | undefined;
 
-  constructor({ config, data, directory, screen, log, resumed, takeover }: RunRecorderOptions) {
+  constructor({
+    config,
+    data,
+    directory,
+    objects = [],
+    screen,
+    log,
+    resumed,
+    takeover,
+  }: RunRecorderOptions) {
     this.#metricsFile = new JsonlMetricLogger(directory.metricsPath, directory.requireHeld);
     if (resumed) this.#metricsFile.keepLeading(wasLoggedBefore(resumed));
     this.#events = new JsonlFile(directory.eventsPath, directory.requireHeld);
@@ -142,6 +156,10 @@ export class RunRecorder implements TrainingObserver {
       seed: config.seed,
       numerics: config.numerics,
       datasetSha256: data.dataset.sha256,
+      objects:
+        objects.length === 0
+          ? undefined
+          : objects.map(({ url, etag, byteLength }) => ({ url, etag, byteLength })),
     });
   }
 

@@ -2,13 +2,17 @@
 // may resume with this config.
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { isObjectUrl } from '../../src/config/object-url.ts';
 import { listGenerations, readBest, readLast } from '../../src/checkpoint/find-checkpoint.ts';
-import type { FindOptions } from '../../src/checkpoint/find-checkpoint.ts';
+import type { FindOptions, Generation } from '../../src/checkpoint/find-checkpoint.ts';
 import { readCheckpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import type { Checkpoint } from '../../src/checkpoint/checkpoint-file.ts';
 import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { checkpointManifestSchema } from './checkpointer.ts';
 import type { CheckpointManifest } from './checkpointer.ts';
+import { MirroredRun } from '../object-storage/checkpoint-mirror.ts';
+import { localPath } from '../object-storage/fetch-objects.ts';
+import type { FetchOptions } from '../object-storage/fetch-objects.ts';
 import { CHECKPOINTS_FOLDER, RunDirectory } from '../output/run-directory.ts';
 import { requireSameRun } from './run-identity.ts';
 import type { RunIdentity } from './run-identity.ts';
@@ -21,17 +25,25 @@ export type ResumeSource =
   | { readonly directory: string; readonly checkpoint: 'last' | 'best' }
   /** A run that was cut off before its first checkpoint, and begins again. */
   | { readonly directory: string; readonly checkpoint: 'none' }
+  /** A run in object storage, to be copied to the directory first: to a new one where none is named. */
+  | { readonly directory: string | undefined; readonly checkpoint: MirroredCheckpoints }
   | {
       /** The directory of the run that the file belongs to; undefined if it belongs to none. */
       readonly directory: string | undefined;
       readonly checkpoint: { readonly file: string };
     };
 
+/** A run in object storage, and its checkpoints, the newest first. */
+export interface MirroredCheckpoints {
+  readonly run: MirroredRun;
+  readonly there: readonly Generation[];
+}
+
 /**
  * Finds what `--resume` means: `last` and `best` are of the run in `runDirectory` or, without one,
  * of the newest run of that name under `parent`; `auto` is the last one of `runDirectory`, and
- * undefined where no run has begun there; anything else is the path of a checkpoint, or of a run
- * whose last one is meant.
+ * undefined where no run has begun there, nor has the mirror a newer one; anything else is the path or
+ * the `s3://` address of a checkpoint, or of a run whose last one is meant.
  * @throws LockstepError (exit 4) where there is none, (exit 2) for `auto` without a directory
  */
 export async function findResumeSource({
@@ -39,13 +51,18 @@ export async function findResumeSource({
   runDirectory,
   name,
   parent = 'runs',
-}: {
+  mirror,
+  ...fetching
+}: FetchOptions & {
   readonly resume: string;
   readonly runDirectory: string | undefined;
   readonly name: string;
   readonly parent?: string | undefined;
+  /** The address of the copy of the run. */
+  readonly mirror?: string | undefined;
 }): Promise<ResumeSource | undefined> {
-  if (resume === 'auto') return findInterrupted(runDirectory);
+  if (resume === 'auto') return findNewest(runDirectory, mirror, fetching);
+  if (isObjectUrl(resume)) return findMirrored(resume, fetching);
   if (resume === 'last' || resume === 'best') {
     const directory = path.resolve(runDirectory ?? (await newestRun(parent, name)));
     await requireCheckpoints(directory);
@@ -67,6 +84,50 @@ async function findInterrupted(runDirectory: string | undefined): Promise<Resume
   return (await run.hasUnfinishedSteps()) ? { directory, checkpoint: 'none' } : undefined;
 }
 
+/** The run that an unattended command continues: in its directory, or further on in the mirror. */
+async function findNewest(
+  runDirectory: string | undefined,
+  mirror: string | undefined,
+  fetching: FetchOptions,
+): Promise<ResumeSource | undefined> {
+  const here = await findInterrupted(runDirectory);
+  if (mirror === undefined || runDirectory === undefined) return here;
+  const run = await MirroredRun.open(mirror);
+  const there = await run.list(fetching);
+  const { checkpointsPath } = new RunDirectory(path.resolve(runDirectory));
+  const [newest] = await listGenerations(checkpointsPath);
+  if (!there[0] || (newest && newest.step >= there[0].step)) return here;
+  return { directory: path.resolve(runDirectory), checkpoint: { run, there } };
+}
+
+/** The run at an address, or one of its checkpoints. @throws LockstepError (exit 4) where there is none */
+async function findMirrored(url: string, fetching: FetchOptions): Promise<ResumeSource> {
+  const { name, place } = splitAddress(url);
+  const run = await MirroredRun.open(place);
+  const all = await run.list(fetching);
+  const there = name === undefined ? all : all.filter(({ path: key }) => path.posix.basename(key) === name);
+  if (there.length === 0) throw notFound(`${url} holds no checkpoint to resume from`);
+  return { directory: undefined, checkpoint: { run, there } };
+}
+
+/** The address of a run, and the name of one of its checkpoints if that is meant. */
+function splitAddress(url: string): { readonly place: string; readonly name: string | undefined } {
+  const [, place = url, name] = /^(s3:.+?)\/+(?:checkpoints(?:\/+([^/]+\.safetensors))?)\/*$/.exec(url) ?? [];
+  return { place, name };
+}
+
+/** Copies a run in object storage to its directory; any other source stays as it is. @throws LockstepError */
+export async function copyHere(
+  source: ResumeSource | undefined,
+  directory: string,
+  options: FetchOptions & Pick<FindOptions, 'allowOlder'>,
+): Promise<ResumeSource | undefined> {
+  if (!source || typeof source.checkpoint === 'string' || !('run' in source.checkpoint)) return source;
+  const { run, there } = source.checkpoint;
+  await run.copyTo(directory, there, options);
+  return { directory, checkpoint: 'last' };
+}
+
 /** The run that a directory is, or whose checkpoints it holds. */
 async function runAt(directory: string): Promise<string> {
   const holdsThem =
@@ -83,12 +144,19 @@ export async function readSource(
   options: FindOptions,
 ): Promise<Checkpoint | undefined> {
   if (checkpoint === 'none') return undefined;
-  if (typeof checkpoint !== 'string') return readCheckpoint(checkpoint.file);
+  if (typeof checkpoint !== 'string') return readCheckpoint(await fileOf(checkpoint));
   const { checkpointsPath } = new RunDirectory(directory);
   const found =
     checkpoint === 'last' ? await readLast(checkpointsPath, options) : await readBest(checkpointsPath);
   if (found) return found;
   throw notFound(`${checkpointsPath} holds no ${checkpoint === 'best' ? 'best ' : ''}checkpoint`);
+}
+
+/** The file of a checkpoint; of a run in object storage a copy of the newest one, as a dry run wants it. */
+async function fileOf(checkpoint: MirroredCheckpoints | { readonly file: string }): Promise<string> {
+  if ('file' in checkpoint) return checkpoint.file;
+  const [newest] = checkpoint.there;
+  return localPath(checkpoint.run.store.urlOf((newest as Generation).path));
 }
 
 /** The run that a checkpoint must be of. */

@@ -25,6 +25,8 @@ import type { Model } from '../../src/model/model.ts';
 import { countOf } from '../../src/printable.ts';
 import { readRegularFile } from '../../src/regular-file.ts';
 import { decodeSafetensors, MAX_SAFETENSORS_BYTES } from '../../src/safetensors.ts';
+import { fetchConfigObjects } from '../object-storage/fetch-objects.ts';
+import type { FetchedObject, FetchOptions } from '../object-storage/fetch-objects.ts';
 import type { Evaluation } from './compute.ts';
 import { metricError, type CustomMetrics } from './custom-metrics.ts';
 import { monitoredValue } from './early-stopping.ts';
@@ -48,10 +50,12 @@ export interface PreparedRun {
   readonly memoryPlan: MemoryPlan;
   /** Metrics that a program has brought along. */
   readonly customMetrics?: CustomMetrics | undefined;
+  /** The objects from which data and weights come; the config names their copies here. */
+  readonly objects: readonly FetchedObject[];
 }
 
 /** The settings of preparing a run, besides its config. */
-export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
+export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'>, FetchOptions {
   /** Undefined where workers join over the network. */
   readonly local?: LocalCompute | undefined;
   readonly customMetrics?: CustomMetrics | undefined;
@@ -63,10 +67,11 @@ export interface PrepareOptions extends Pick<LoadRequest, 'fitted' | 'arrays'> {
  * @throws LockstepError for everything that does not fit together.
  */
 export async function prepareRun(
-  config: Config,
+  given: Config,
   warn: (message: string) => void,
-  { fitted, arrays, local, customMetrics }: PrepareOptions = {},
+  { fitted, arrays, local, customMetrics, ...fetching }: PrepareOptions = {},
 ): Promise<PreparedRun> {
+  const { config, objects } = await fetchConfigObjects(given, { say: warn, ...fetching });
   const kernelModule = await loadKernelModule(config.numerics);
   const memory = new Memory();
   const kernels = await instantiateKernels(kernelModule, memory.wasm);
@@ -97,6 +102,7 @@ export async function prepareRun(
     plan,
     memoryPlan,
     customMetrics,
+    objects,
   };
   if (!fitted) {
     requireLimits(prepared);

@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { readCheckpoint } from './checkpoint-file.ts';
 import type { Checkpoint } from './checkpoint-file.ts';
+import { renameFile } from '../durable-write.ts';
 import { LockstepError, systemErrorCode } from '../errors.ts';
 
 /** The treatment of a newest checkpoint that is damaged. */
@@ -103,6 +104,12 @@ export function generationName({ step, isBest }: Pick<Generation, 'step' | 'isBe
   return `step-${String(step).padStart(STEP_DIGITS, '0')}${isBest ? '-best' : ''}.safetensors`;
 }
 
+/** The checkpoint that a path, or the key of an object, names; undefined for any other file. */
+export function generationOf(file: string): Generation | undefined {
+  const [, step, best] = NAME.exec(path.basename(file)) ?? [];
+  return step === undefined ? undefined : { path: file, step: Number(step), isBest: best !== undefined };
+}
+
 /**
  * The checkpoints in a directory, the newest first; none where there is no directory. @throws
  * LockstepError (exit 4)
@@ -113,12 +120,7 @@ export async function listGenerations(directory: string): Promise<Generation[]> 
     const message = `cannot look for checkpoints: ${(error as Error).message}`;
     throw new LockstepError({ category: 'checkpoint', code: 'E_NO_CHECKPOINT', message, cause: error });
   });
-  const generations = names.flatMap((name) => {
-    const match = NAME.exec(name);
-    return match
-      ? [{ path: path.join(directory, name), step: Number(match[1]), isBest: match[2] !== undefined }]
-      : [];
-  });
+  const generations = names.flatMap((name) => generationOf(path.join(directory, name)) ?? []);
   return generations.sort((a, b) => b.step - a.step);
 }
 
@@ -138,7 +140,7 @@ export function findSuperseded(generations: readonly Generation[], numKept: numb
 
 /** Takes a checkpoint out of the list; its data stay until a newer one is safe. */
 export async function abandon(generation: Generation): Promise<void> {
-  await fs.rename(generation.path, generation.path + ABANDONED);
+  await renameFile(generation.path, generation.path + ABANDONED);
 }
 
 /** Paths of what was taken out of the list. */

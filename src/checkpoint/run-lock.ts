@@ -293,6 +293,8 @@ class LockFiles implements LockDisk {
       fs.linkSync(temporary, file);
       return created;
     } catch (error) {
+      // Over NFS an answer may be lost, and that to the request sent again says EEXIST: a second name tells.
+      if (fs.statSync(temporary, { throwIfNoEntry: false })?.nlink === 2) return created;
       created.close();
       const code = systemErrorCode(error);
       // ENOENT: another process took the temporary file for a stale one; the caller tries once more.

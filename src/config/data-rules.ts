@@ -1,6 +1,7 @@
 // Rules between the fields of the data section: which sources go together, what tables, images and texts
 // need, the split's sums, and the roles of columns. Whether files and columns exist is not known here.
 import { dataKind, kindOf, NUM_BYTE_VALUES, targetColumns, type DataKind } from './data-sources.ts';
+import { isObjectUrl, parseObjectUrl } from './object-url.ts';
 import { findAt, type ConfigFinding } from './problem.ts';
 import type { DataConfig } from './schema.ts';
 import { quoteValue } from '../errors.ts';
@@ -22,6 +23,7 @@ export function checkData(data: DataConfig): ConfigFinding[] {
     ...checkFold(data),
     ...checkColumns(data),
     ...checkCells(data),
+    ...checkObjects(data),
   ];
 }
 
@@ -34,6 +36,23 @@ function checkSources(data: DataConfig): ConfigFinding[] {
   return SPLIT_FILES.filter((name) => data[name] !== undefined).map((name) =>
     findAt(['data', name], 'does not go with data.file, which split divides', `remove file or ${name}`),
   );
+}
+
+/** Checks the form of `s3://` addresses, each of which is one object. */
+function checkObjects(data: DataConfig): ConfigFinding[] {
+  return (['file', ...SPLIT_FILES] as const).flatMap((name) => {
+    const source = data[name];
+    if (source === undefined) return [];
+    const files = typeof source === 'object' ? Object.values(source) : [source];
+    const urls = files.filter((file): file is string => typeof file === 'string' && isObjectUrl(file));
+    const isFolder = typeof source === 'object' && 'folder' in source;
+    const wrong = urls.find((url) => isFolder || /[*?]/.test(url) || parseObjectUrl(url) === undefined);
+    if (wrong === undefined) return [];
+    const text = `${quoteValue(wrong)} names no object: expected s3://BUCKET/KEY`;
+    const help =
+      isFolder || /[*?]/.test(wrong) ? 'patterns and folders are of files: name each object' : undefined;
+    return [findAt(['data', name], text, help)];
+  });
 }
 
 /** The kinds of data in words, after "is". */

@@ -1,45 +1,60 @@
-// The paths that a config names, made absolute.
+// The paths that a config names, made absolute, or replaced.
 import { resolve } from 'node:path';
 import { isTableSource, type DataSource, type NpySource, type TableSource } from './data-sources.ts';
+import { isObjectUrl } from './object-url.ts';
 import type { Config } from './schema.ts';
 
-function resolveTable(source: TableSource, baseDirectory: string): TableSource {
-  if (typeof source === 'string') return resolve(baseDirectory, source);
-  return source.map((file) => resolve(baseDirectory, file));
+type Replace = (path: string) => string;
+
+function mapTable(source: TableSource, replace: Replace): TableSource {
+  return typeof source === 'string' ? replace(source) : source.map(replace);
 }
 
-function resolveNpy({ npz, features, targets, weights }: NpySource, baseDirectory: string): NpySource {
-  if (npz !== undefined) return { npz: resolve(baseDirectory, npz), features, targets, weights };
-  const at = (file: string): string => resolve(baseDirectory, file);
+function mapNpy({ npz, features, targets, weights }: NpySource, replace: Replace): NpySource {
+  if (npz !== undefined) return { npz: replace(npz), features, targets, weights };
   return {
-    features: at(features),
-    targets: at(targets),
-    ...(weights !== undefined && { weights: at(weights) }),
+    features: replace(features),
+    targets: replace(targets),
+    ...(weights !== undefined && { weights: replace(weights) }),
   };
 }
 
-/** The config with every path absolute, resolved against `baseDirectory`. Absolute paths stay as they are. */
-export function resolveConfigPaths(config: Config, baseDirectory: string): Config {
+/** The config with every path of data and weights replaced. */
+export function mapConfigPaths(config: Config, replace: Replace): Config {
   const { data, model } = config;
   return {
     ...config,
     data: {
       ...data,
-      ...(data.file !== undefined && { file: resolveTable(data.file, baseDirectory) }),
-      ...(data.train !== undefined && { train: resolveSource(data.train, baseDirectory) }),
-      ...(data.validation !== undefined && { validation: resolveSource(data.validation, baseDirectory) }),
-      ...(data.test !== undefined && { test: resolveSource(data.test, baseDirectory) }),
+      ...(data.file !== undefined && { file: mapTable(data.file, replace) }),
+      ...(data.train !== undefined && { train: mapSource(data.train, replace) }),
+      ...(data.validation !== undefined && { validation: mapSource(data.validation, replace) }),
+      ...(data.test !== undefined && { test: mapSource(data.test, replace) }),
     },
-    model: { ...model, ...(model.init !== undefined && { init: resolve(baseDirectory, model.init) }) },
+    model: { ...model, ...(model.init !== undefined && { init: replace(model.init) }) },
   };
+}
+
+/** Makes paths absolute, resolved against `baseDirectory`; absolute ones and `s3://` stay as they are. */
+function resolveFrom(baseDirectory: string): Replace {
+  return (path) => (isObjectUrl(path) ? path : resolve(baseDirectory, path));
+}
+
+/** The config with every path absolute, resolved against `baseDirectory`; addresses of objects stay. */
+export function resolveConfigPaths(config: Config, baseDirectory: string): Config {
+  return mapConfigPaths(config, resolveFrom(baseDirectory));
 }
 
 /** A source with its paths absolute. */
 export function resolveSource(source: DataSource, baseDirectory: string): DataSource {
-  if (isTableSource(source)) return resolveTable(source, baseDirectory);
+  return mapSource(source, resolveFrom(baseDirectory));
+}
+
+function mapSource(source: DataSource, replace: Replace): DataSource {
+  if (isTableSource(source)) return mapTable(source, replace);
   if ('arrays' in source || 'rows' in source) return source;
-  if ('text' in source) return { text: resolve(baseDirectory, source.text) };
-  if ('features' in source) return resolveNpy(source, baseDirectory);
-  if ('folder' in source) return { folder: resolve(baseDirectory, source.folder) };
-  return { images: resolve(baseDirectory, source.images), labels: resolve(baseDirectory, source.labels) };
+  if ('text' in source) return { text: replace(source.text) };
+  if ('features' in source) return mapNpy(source, replace);
+  if ('folder' in source) return { folder: replace(source.folder) };
+  return { images: replace(source.images), labels: replace(source.labels) };
 }

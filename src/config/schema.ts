@@ -1,6 +1,7 @@
 // Every field of a config file: its type, rule, default and the text that editors show.
 // Rules between fields are in rules.ts and data-rules.ts; those that need the data are in src/data.
 import { z } from 'zod';
+import { parseObjectUrl } from './object-url.ts';
 import { NUMERICS } from '../kernels/kernels.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_FOLDS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
@@ -357,6 +358,14 @@ const checkpoint = z
       .max(1000)
       .default(3)
       .describe('Newest checkpoints that are kept, besides the best one'),
+    mirror: z
+      .string()
+      .max(2048)
+      .refine((text) => parseObjectUrl(text) !== undefined, 'expected s3://BUCKET/PREFIX')
+      .optional()
+      .describe(
+        'Object storage to which checkpoints and results are copied, s3://BUCKET/PREFIX of this run alone',
+      ),
   })
   .describe(
     'When a run saves everything needed to resume after a crash; the epoch with the best weights is always saved',

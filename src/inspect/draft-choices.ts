@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { DataSource, TableSource } from '../config/data-sources.ts';
 import type { ConfigInput } from '../config/schema.ts';
+import { originOf } from '../data/dataset/source-file.ts';
 import { dataError, listNames, shorten } from '../errors.ts';
 import { countOf } from '../printable.ts';
 import type { Task, Training } from './choose-training.ts';
@@ -67,6 +68,8 @@ export function describeClasses(
 }
 
 function relativeTo(directory: string, file: string): string {
+  const origin = originOf(file);
+  if (origin !== undefined) return origin;
   const name = path.relative(directory, file);
   return name.startsWith(`..${path.sep}..`) ? file : name;
 }

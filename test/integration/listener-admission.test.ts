@@ -155,6 +155,7 @@ describe('the port', () => {
     const port = await listenEchoing({
       status: {
         isReady: true,
+        notReady: '',
         report: () => ({ numAsked: ++numAsked }),
         page: () => Promise.resolve({ text: '', type: 'text/plain' }),
       },

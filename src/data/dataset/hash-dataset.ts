@@ -1,12 +1,24 @@
 // Names a dataset by its content.
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { updateHash } from '../../sha256.ts';
-import { featureBlocks, featureBytes, targetsByteOffset, type PackedBlocks } from './packed-dataset.ts';
+import {
+  featureBlocks,
+  featureBytes,
+  targetsByteOffset,
+  type PackedBlocks,
+  type RowLayout,
+} from './packed-dataset.ts';
 
 /** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
 export function hashDataset(packed: PackedBlocks): string {
-  const { layout } = packed;
-  const fields = [
+  const hash = beginDatasetHash(packed.layout);
+  for (const block of bytesOf(packed)) updateHash(hash, block);
+  return hash.digest('hex');
+}
+
+/** The hash of `hashDataset`, for a dataset of which the bytes are yet to come, in their order. */
+export function beginDatasetHash(layout: RowLayout): Hash {
+  return beginHash([
     layout.numRows,
     layout.featureShape,
     layout.featureType,
@@ -15,8 +27,7 @@ export function hashDataset(packed: PackedBlocks): string {
     layout.targetWidth,
     layout.numClasses,
     ...(layout.hasSampleWeights ? ['weights'] : []),
-  ];
-  return hashBlocks(fields, bytesOf(packed));
+  ]);
 }
 
 /** All bytes of a dataset, as if it were one blob. */
@@ -31,7 +42,11 @@ function* bytesOf(packed: PackedBlocks): Generator<ArrayBufferView> {
 
 /** SHA-256, in hexadecimal, over `fields` as JSON and every byte of `blocks`. */
 export function hashBlocks(fields: unknown, blocks: Iterable<ArrayBufferView>): string {
-  const hash = createHash('sha256').update(JSON.stringify(fields));
+  const hash = beginHash(fields);
   for (const block of blocks) updateHash(hash, block);
   return hash.digest('hex');
+}
+
+function beginHash(fields: unknown): Hash {
+  return createHash('sha256').update(JSON.stringify(fields));
 }

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { makeDirectory } from '../../durable-write.ts';
-import { LockstepError } from '../../errors.ts';
+import { LockstepError, systemErrorCode } from '../../errors.ts';
 import { formatBytes } from '../../memory.ts';
 
 /** The user's folder for files that can be made again; undefined where `LOCKSTEP_CACHE_DIR` is empty. */
@@ -33,7 +33,7 @@ export class ScratchFile {
       await makeDirectory(folder);
       const own = fs.mkdtempSync(path.join(folder, 'run-'));
       const descriptor = fs.openSync(path.join(own, 'rows'), 'wx+', 0o600);
-      fs.rmSync(own, { recursive: true });
+      removeNow(own);
       return new ScratchFile(folder, descriptor);
     } catch (error) {
       throw cannot('open a file', folder, error);
@@ -73,6 +73,16 @@ export class ScratchFile {
     } catch (error) {
       throw cannot('read', this.#folder, error);
     }
+  }
+}
+
+/** Removes the name of an open file; NFS gives it another one, in the same folder, until it is closed. */
+function removeNow(folder: string): void {
+  try {
+    fs.rmSync(folder, { recursive: true });
+  } catch (error) {
+    if (!['ENOTEMPTY', 'EBUSY', 'EEXIST'].includes(systemErrorCode(error) ?? '')) throw error;
+    process.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
   }
 }
 

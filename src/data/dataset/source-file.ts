@@ -62,8 +62,23 @@ const REFUSED_INSIDE_GZIP = [
   { format: 'gzip', magic: '1f8b', help: 'expand it once with gunzip' },
 ].map((refused) => ({ ...refused, format: `${refused.format} inside gzip` }));
 
+/** Addresses from which files were copied, by their paths here. */
+const ORIGINS = new Map<string, string>();
+
+/** Notes from where a file was copied: messages are to name that. */
+export function noteOrigin(path: string, address: string): void {
+  ORIGINS.set(path, address);
+}
+
+/** The address from which a file was copied; undefined where it was not. */
+export function originOf(path: string): string | undefined {
+  return ORIGINS.get(path);
+}
+
 /** A path as messages show it: relative to the working directory where it lies inside. */
 export function displayPath(path: string): string {
+  const origin = ORIGINS.get(path);
+  if (origin !== undefined) return origin;
   const fromHere = relative(process.cwd(), path);
   return fromHere === '' || fromHere.startsWith('..') || isAbsolute(fromHere) ? path : fromHere;
 }

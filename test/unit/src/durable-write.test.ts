@@ -1,7 +1,8 @@
 // Durable writes: the old file or the new one, in slices, with nothing left beside it.
 import fs from 'node:fs';
+import promises from 'node:fs/promises';
 import path from 'node:path';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   makeDirectory,
   removeStaleTemporaries,
@@ -139,4 +140,46 @@ test('makeDirectory fails with the system’s error, without a delay, if the dir
   expect(await codeOf(path.join(root, 'loop/a'))).toBe('ELOOP');
   expect(await codeOf(path.join(root, 'x'.repeat(300), 'a'))).toBe('ENAMETOOLONG');
   if (process.platform === 'linux') expect(await codeOf('/proc/a/b')).toBe('ENOENT');
+});
+
+describe('a file server whose answer was lost', () => {
+  /** Makes the next rename report ENOENT, as the same request does that reaches a server twice. */
+  function loseAnswer({ isDone }: { readonly isDone: boolean }): void {
+    const { rename } = promises;
+    const spy = vi.spyOn(promises, 'rename').mockImplementationOnce(async (from, to) => {
+      if (isDone) await rename(from, to);
+      throw Object.assign(new Error('ENOENT: no such file or directory, rename'), { code: 'ENOENT' });
+    });
+    onTestFinished(() => spy.mockRestore());
+  }
+
+  test('a rename that was made, and then reported as failed, counts as made', async () => {
+    const file = path.join(root, 'weights');
+    fs.writeFileSync(file, 'old');
+    loseAnswer({ isDone: true });
+    await writeFileDurably(file, 'new');
+    expect(fs.readFileSync(file, 'utf8')).toBe('new');
+    expect(fs.readdirSync(root)).toEqual(['weights']);
+  });
+
+  test('a rename that was not made fails, though a file of that name is there', async () => {
+    const file = path.join(root, 'weights');
+    fs.writeFileSync(file, 'old');
+    loseAnswer({ isDone: false });
+    await expect(writeFileDurably(file, 'new')).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(fs.readFileSync(file, 'utf8')).toBe('old');
+  });
+
+  test('a file system that has no sync of directories takes durable writes', async () => {
+    const { open } = promises;
+    const spy = vi.spyOn(promises, 'open').mockImplementation(async (name, ...rest) => {
+      const handle = await open(name, ...rest);
+      if (name === root)
+        handle.sync = () => Promise.reject(Object.assign(new Error('EINVAL, fsync'), { code: 'EINVAL' }));
+      return handle;
+    });
+    onTestFinished(() => spy.mockRestore());
+    await writeFileDurably(path.join(root, 'weights'), 'new');
+    expect(fs.readFileSync(path.join(root, 'weights'), 'utf8')).toBe('new');
+  });
 });

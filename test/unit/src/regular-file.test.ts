@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { JsonlFile, readRecords } from '../../../src/line-file.ts';
 import { readCheckpoint } from '../../../src/checkpoint/checkpoint-file.ts';
 import { loadConfig } from '../../../src/config/load.ts';
@@ -165,5 +165,27 @@ describe('readRecords', () => {
     fs.truncateSync(place('endless'), 40 * 2 ** 20);
     fs.appendFileSync(place('endless'), '\n{"index":1}\n');
     expect([...readRecords(place('endless'))]).toEqual([{ index: 0 }]);
+  });
+});
+
+describe('a file on a server, which another machine replaces', () => {
+  const stale = (): never => {
+    throw Object.assign(new Error('ESTALE: stale file handle, read'), { code: 'ESTALE' });
+  };
+
+  it('a file that was replaced while it was read is read again', () => {
+    fs.writeFileSync(place('replaced'), 'new');
+    const read = vi.spyOn(fs, 'readSync').mockImplementationOnce(stale);
+    onTestFinished(() => read.mockRestore());
+    expect(readRegularFileSync(place('replaced'), 100).toString()).toBe('new');
+  });
+
+  it('a file that is replaced again and again is refused in words', () => {
+    fs.writeFileSync(place('replaced'), 'new');
+    const read = vi.spyOn(fs, 'readSync').mockImplementation(stale);
+    onTestFinished(() => read.mockRestore());
+    expect(() => readRegularFileSync(place('replaced'), 100)).toThrow(
+      new UnreadableFile('it was replaced or removed on the file server while it was read', 'ESTALE'),
+    );
   });
 });

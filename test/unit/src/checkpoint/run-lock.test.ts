@@ -286,3 +286,26 @@ describe('the lock of a dead process', () => {
     await expectTakenOver();
   });
 });
+
+describe('a file server whose answer was lost', () => {
+  /** Makes links report EEXIST: made ones, as a request that reaches a server twice, or others. */
+  function loseAnswers({ isMade }: { readonly isMade: boolean }): void {
+    const { linkSync } = fs;
+    const spy = vi.spyOn(fs, 'linkSync').mockImplementation((from, to) => {
+      if (isMade) linkSync(from, to);
+      throw Object.assign(new Error('EEXIST: file already exists, link'), { code: 'EEXIST' });
+    });
+    onTestFinished(() => spy.mockRestore());
+  }
+
+  test('a lock that was made, and then reported as there already, is held', async () => {
+    loseAnswers({ isMade: true });
+    await expectTakenOver();
+  });
+
+  test('a lock that was not made is not held', async () => {
+    loseAnswers({ isMade: false });
+    expect((await refusal()).message).toBe(`${file} changes faster than it can be read`);
+    expect(fs.readdirSync(directory)).toEqual([]);
+  });
+});
