@@ -57,6 +57,7 @@ function withConfig(command: Command): Command {
     .option('--allow-older', 'with --resume: use an older checkpoint if the newest is damaged')
     .option('--print-config', 'print the resolved config and exit')
     .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
+    .option('--browser-workers', 'serve a page that makes the browsers that open it workers; prints its link')
     .addOption(topologyOption())
     .addOption(fanInOption())
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
@@ -83,10 +84,13 @@ export function addTrainingCommands(program: Command): void {
       'start workers by ssh on these hosts, one a line: [USER@]HOST[:PORT] [slots=COUNT] [threads=COUNT]',
       filePath,
     )
-    .option('--listen <host:port>', 'with --hosts: address to listen on (default: all, and a free port)')
+    .option(
+      '--listen <host:port>',
+      'with --hosts or --browser-workers: address to listen on (default: all, and a free port)',
+    )
     .option(
       '--address <name>',
-      'with --hosts: the name or address of this machine that workers connect to (default: that from which ssh comes)',
+      'with --hosts or --browser-workers: the name or address of this machine that workers connect to (default: that from which ssh comes, or the first one)',
       hostName,
     )
     .addOption(
@@ -96,9 +100,13 @@ export function addTrainingCommands(program: Command): void {
       ).conflicts(['listen', 'address']),
     )
     .addOption(
-      minWorkersOption('with --hosts: workers with which training begins and goes on (default: all, 1)'),
+      minWorkersOption(
+        'with --hosts or --browser-workers: workers with which training begins and goes on (default: all, 1)',
+      ),
     )
-    .addOption(waitOption('with --hosts: longest time with fewer workers (default: 600)'))
+    .addOption(
+      waitOption('with --hosts or --browser-workers: longest time with fewer workers (default: 600)'),
+    )
     .addOption(
       new Option('--ssh <command>', 'with --hosts: the ssh to use, with flags of its own (default: ssh)')
         .argParser(words)
@@ -110,10 +118,13 @@ export function addTrainingCommands(program: Command): void {
       filePath,
     )
     .option('--remote-command <command>', 'with --hosts: lockstep there (default: npx --no lockstep)')
-    .option(
-      '--folds <count>',
-      'train once for each of so many parts of the data as the test split; mean and deviation at the end',
-      wholeNumber(2, MAX_FOLDS),
+    .addOption(
+      new Option(
+        '--folds <count>',
+        'train once for each of so many parts of the data as the test split; mean and deviation at the end',
+      )
+        .argParser(wholeNumber(2, MAX_FOLDS))
+        .conflicts('browserWorkers'),
     )
     .action(async (config: string, options: TrainArguments) =>
       (await import('./run-commands.ts')).train(config, options),

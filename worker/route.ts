@@ -1,7 +1,7 @@
 // The way of a worker to its place in the tree of workers. It begins at the coordinator, which may send
 // it on to an aggregator, and that to another one; whatever goes wrong there leads back to the coordinator.
 import type { LockstepError } from '../src/errors.ts';
-import { ConnectError } from './connection.ts';
+import { ConnectError } from './connect-failure.ts';
 import type { SessionEnd } from './session.ts';
 
 /** Attempts to reach an aggregator before the coordinator is asked again. */

@@ -1,35 +1,19 @@
-// The life of a worker process: connect, work, and come back when the connection is lost, until the
+// The life of a worker: connect, work, and come back when the connection is lost, until the
 // coordinator says that the run is over.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LockstepError } from '../src/errors.ts';
-import type { Logger } from '../src/log.ts';
-import type { Instance } from '../src/protocol/instance.ts';
-import type { Screen } from '../src/screen.ts';
-import type { TlsFiles } from '../src/protocol/tls.ts';
-import { connect, ConnectError, retryDelayMs } from './connection.ts';
-import { loadKernelBuilds } from '../src/known-answer.ts';
-import type { Aggregator } from './aggregator.ts';
-import { WorkerProgress } from './progress.ts';
+import type { Connection } from '../src/protocol/connection.ts';
+import { ConnectError, retryDelayMs } from './connect-failure.ts';
 import type { Replica } from './replica.ts';
 import { Route } from './route.ts';
 import { runSession } from './session.ts';
-import type { SessionEnd } from './session.ts';
+import type { SessionEnd, WorkerParts } from './session.ts';
 
-/** The settings of a worker, from the command line. */
-export interface WorkerOptions {
+/** The settings of a worker, and its parts that differ between Node.js and a browser. */
+export interface WorkerOptions extends WorkerParts {
   readonly url: string;
-  readonly token: string | undefined;
-  readonly tls?: TlsFiles | undefined;
-  readonly numThreads: number;
-  /** The identity of this process in all its sessions. */
-  readonly instance: Instance;
-  /** The name by which people are to know this worker; by default that of its host. */
-  readonly name?: string | undefined;
-  /** The port for workers of its own; undefined if it takes none. */
-  readonly aggregator?: Aggregator | undefined;
-  readonly log: Logger;
-  /** The destination of a line about what this worker is doing. */
-  readonly screen: Screen;
+  /** Makes one attempt to connect to `url`, or to an aggregator; `signal` gives it up. */
+  readonly connect: (url: string, signal: AbortSignal) => Promise<Connection>;
   /** Aborting leaves politely. */
   readonly signal: AbortSignal;
 }
@@ -49,13 +33,11 @@ const SOUND_SESSION_MS = 10_000;
  * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { aggregator, log, name, signal, numThreads, instance } = options;
-  const kernelBuilds = await loadKernelBuilds();
+  const { log, progress, signal } = options;
   const route = new Route(options.url);
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
-  const progress = new WorkerProgress(options.screen, log);
   let hasConnected = false;
   try {
     while (!signal.aborted) {
@@ -70,8 +52,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       log.info(`connected to ${url}`);
       const takesFiles = numFailures === 0;
       progress.connected(connection);
-      const parts = { aggregator, instance, kernelBuilds, log, name, numThreads, progress, replica };
-      const end = await runSession({ ...parts, connection, takesFiles, unreachable }, signal);
+      const session = { ...options, connection, replica, takesFiles, unreachable };
+      const end = await runSession(session, signal);
       progress.disconnected();
       replica = end.replica;
       if (end.kind === 'stopped') return log.info(`done: ${end.reason}`);
@@ -101,13 +83,13 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
 
 /** A connection; or undefined after waiting, when this attempt failed and another makes sense. */
 async function connectOrWait(
-  { tls, token, log, signal }: WorkerOptions,
+  { connect, log, signal }: WorkerOptions,
   route: Route,
   attempt: number,
   hasConnected: boolean,
-): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
+): Promise<Connection | undefined> {
   try {
-    return await connect({ url: route.url, tls, token, signal });
+    return await connect(route.url, signal);
   } catch (error) {
     if (signal.aborted || !(error instanceof LockstepError)) throw error;
     const { message, help } = error;

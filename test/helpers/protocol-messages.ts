@@ -142,7 +142,7 @@ const HELLO = {
   version: text(64),
   kernels: fc.record({ strict: kernelIdentity, fused: kernelIdentity }, { requiredKeys: ['strict'] }),
   threads: fc.integer({ min: 1, max: 256 }),
-  node: text(64),
+  runtime: text(64),
   platform: text(64),
   host: text(255),
   pid: count,

@@ -29,7 +29,7 @@ const HELLO: HelloMessage = {
   version: '9.9.9',
   kernels: { strict: KERNELS },
   threads: 1,
-  node: 'v20.0.0',
+  runtime: 'Node.js v20.0.0',
   platform: 'test-x64',
   host: 'fake',
   pid: 1,
