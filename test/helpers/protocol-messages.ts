@@ -147,6 +147,7 @@ const HELLO = {
   host: text(255),
   pid: count,
   instance: hex(64),
+  isTab: fc.constantFrom(undefined, true, false),
 };
 
 /** Any message, of any type. */
@@ -226,6 +227,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     })),
   task('train'),
   task('evaluate'),
+  bare(fc.constant({ type: 'alive' as const })),
   bare(fc.record({ type: fc.constant('stop' as const), reason: text(200) })),
 );
 
