@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { HAS_BROWSER, launchBrowser } from '../helpers/browser.ts';
+import { HAS_BROWSER, launchBrowser, linkOf, openPage } from '../helpers/browser.ts';
 import { Authority } from '../helpers/certificates.ts';
 import { CliProcess } from '../helpers/cli.ts';
 import { networkDirectory, startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
@@ -30,12 +30,6 @@ const LONG = { epochs: 60 };
 function startRun({ flags = [], ...settings }: CoordinatorSettings = {}): Promise<NetworkRun> {
   const cli = { deadlineMs: DEADLINE_MS };
   return startCoordinator({ cli, ...settings, flags: ['--browser-workers', ...flags] });
-}
-
-/** The link that a coordinator prints, with the token that its user has. */
-async function linkOf({ command }: Pick<NetworkRun, 'command'>): Promise<string> {
-  const [, link = ''] = await command.untilStderr(/a browser becomes a worker by opening (\S+)/);
-  return link.replace('#token=TOKEN', `#token=${TOKEN}`);
 }
 
 /** Passes on connections to a port, as long as it may. */
@@ -71,21 +65,8 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
   });
   afterAll(() => browser.close());
 
-  /** A tab at an address, and what it and its web workers complained about. */
-  async function openTab(
-    link: string,
-    context?: BrowserContext,
-  ): Promise<{ readonly page: Page; readonly complaints: string[] }> {
-    const page = await (context ?? browser).newPage();
-    onTestFinished(() => page.close());
-    const complaints: string[] = [];
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(error.message));
-    await page.goto(link);
-    return { page, complaints };
-  }
+  const openTab = (link: string, context?: BrowserContext): ReturnType<typeof openPage> =>
+    openPage(context ?? browser, link);
 
   const untilState = (page: Page, text: string | RegExp): Promise<void> =>
     page.locator('#state').filter({ hasText: text }).waitFor();
