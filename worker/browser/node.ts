@@ -37,7 +37,7 @@ export function crc32(data: Uint8Array, value = 0): number {
 
 /** `node:net`. */
 export function isIPv4(text: string): boolean {
-  return /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/.test(text);
+  return /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/.test(text);
 }
 
 /** `node:net`. */
