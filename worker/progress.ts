@@ -11,7 +11,7 @@ import type { Screen } from '../src/screen.ts';
 const REDRAW_MS = 1000;
 const LOG_MS = 10_000;
 /** Between two tasks a worker waits for a moment, which is no news. */
-const LONG_WAIT_MS = 5000;
+export const LONG_WAIT_MS = 5000;
 
 /** Receives news of a worker's work. */
 export type Progress = Pick<WorkerProgress, keyof WorkerProgress>;
@@ -56,7 +56,8 @@ export class WorkerProgress {
   /** So many bytes of a dataset of this layout have come. */
   loads(bytes: number, layout: RowLayout | undefined): void {
     const all = layout ? ` of ${formatBytes(blobByteLength(layout))}` : '';
-    this.waits(`the rest of the dataset: ${formatBytes(bytes)}${all} are here`);
+    const what = `the dataset: ${formatBytes(bytes)}${all} are here`;
+    this.#wait = { what, sinceMs: this.#wait?.sinceMs ?? performance.now() };
   }
 
   /** It computes from now on; `step` counts from 1, and is undefined for an evaluation. */

@@ -80,8 +80,8 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
     await expectUndisturbedEnd(run, config);
     expect((await worker.finished).exitCode).toBe(0);
     for (const { page, complaints } of tabs) {
-      await untilState(page, 'not taking part');
-      expect(await page.locator('#events li').first().textContent()).toMatch(/ has left$/);
+      await untilState(page, 'the run is over');
+      expect(await page.locator('#events li').first().textContent()).toMatch(/ is done$/);
       expect(complaints).toEqual([]);
     }
     const names = joinedTabs(run.directory);
@@ -95,7 +95,7 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
     const run = await startRun({ config });
     const { page } = await openTab(await linkOf(run));
     await expectUndisturbedEnd(run, config);
-    await untilState(page, 'not taking part');
+    await untilState(page, 'the run is over');
   });
 
   it('a tab gets the rows of a streamed dataset with its tasks, and computes the same weights', async () => {
@@ -142,6 +142,14 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
     await expectUndisturbedEnd(run, LONG);
   });
 
+  it('a tab says what it waits for while a run has too few workers', async () => {
+    const run = await startRun({ config: { epochs: 1 }, flags: ['--min-workers', '2'] });
+    const { page } = await openTab(await linkOf(run));
+    await untilState(page, 'waiting for the coordinator, which has sent no task yet');
+    startWorker(run, run.url, { deadlineMs: DEADLINE_MS });
+    await expectUndisturbedEnd(run, { epochs: 1 });
+  });
+
   it('a page uses as many cores as it is told to', async () => {
     const run = await startRun({ config: LONG });
     const { page } = await openTab(await linkOf(run));
@@ -170,7 +178,7 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
     const { exitCode, stderr } = await second.command.finished;
     expect(exitCode, stderr).toBe(0);
     expect(stderr).toMatch(/browser Chrome \d+\) joined/);
-    await untilState(page, 'not taking part');
+    await untilState(page, 'the run is over');
   });
 
   it('a tab with a wrong token says so, and joins with the right one', async () => {

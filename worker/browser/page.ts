@@ -15,6 +15,8 @@ interface Tab {
   readonly name: string;
   readonly worker: Worker;
   work: Work | undefined;
+  /** True once it was told to leave. */
+  isLeaving: boolean;
   isOver: boolean;
   /** Samples at some times, the oldest first. */
   readonly samples: { readonly atMs: number; readonly count: number }[];
@@ -66,7 +68,7 @@ function note(text: string, isTrouble = false): void {
 function start(place: number): Tab {
   const name = `browser-${id}/${place + 1}`;
   const worker = new Worker(new URL('join/tab.js', location.href), { type: 'module', name });
-  const tab: Tab = { name, worker, work: undefined, isOver: false, samples: [] };
+  const tab: Tab = { name, worker, work: undefined, isLeaving: false, isOver: false, samples: [] };
   worker.onmessage = ({ data }: MessageEvent<FromTab>) => receive(tab, data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -97,7 +99,7 @@ function end(tab: Tab, problem: Failure | undefined): void {
   tab.isOver = true;
   tab.worker.terminate();
   failure ??= problem;
-  note(problem ? `${tab.name}: ${problem.message}` : `${tab.name} has left`, problem !== undefined);
+  note(problem ? `${tab.name}: ${problem.message}` : `${tab.name} ${endOf(tab)}`, problem !== undefined);
   show();
 }
 
@@ -107,7 +109,7 @@ const working = (): Tab[] => tabs.filter(({ isOver }) => !isOver);
 function adjust(): void {
   const wanted = Math.min(numCores, Math.max(1, Math.round(cores.valueAsNumber) || 1));
   cores.value = String(wanted);
-  for (const tab of tabs.slice(wanted)) tab.worker.postMessage({ type: 'leave' } satisfies ToTab);
+  tabs.slice(wanted).forEach(tellToLeave);
   tabs = tabs.slice(0, wanted);
   while (tabs.length < wanted) tabs.push(start(tabs.length));
 }
@@ -120,8 +122,13 @@ function join(): void {
   show();
 }
 
+function tellToLeave(tab: Tab): void {
+  tab.isLeaving = true;
+  tab.worker.postMessage({ type: 'leave' } satisfies ToTab);
+}
+
 function leave(): void {
-  for (const { worker } of working()) worker.postMessage({ type: 'leave' } satisfies ToTab);
+  working().forEach(tellToLeave);
   void wakeLock?.release();
 }
 
@@ -156,16 +163,27 @@ function speedOf({ samples }: Tab): number {
   return ((last.count - first.count) * 1000) / (nowMs - first.atMs);
 }
 
-function doingOf({ isOver, work }: Tab): string {
-  if (isOver) return 'has left';
+function endOf({ isLeaving }: Tab): string {
+  return isLeaving ? 'has left' : 'is done';
+}
+
+function doingOf(tab: Tab): string {
+  const { isLeaving, isOver, work } = tab;
+  if (isOver) return endOf(tab);
+  if (isLeaving) return 'leaving after this task';
   if (!work) return 'starting';
   return work.loaded === undefined ? work.doing : `${work.doing}: ${Math.floor(100 * work.loaded)} %`;
 }
 
 function stateOf(): { readonly state: string; readonly text: string } {
-  if (failure) return { state: 'lost', text: 'stopped' };
   const now = working();
-  if (now.length === 0) return { state: 'left', text: 'not taking part' };
+  if (failure && now.length === 0) return { state: 'lost', text: 'stopped' };
+  if (now.length === 0) {
+    const isLeft = tabs.every(({ isLeaving }) => isLeaving);
+    return isLeft
+      ? { state: 'left', text: 'not taking part' }
+      : { state: 'finished', text: 'the run is over' };
+  }
   if (now.some(({ work }) => work?.isComputing)) return { state: 'working', text: 'computing' };
   return { state: 'waiting', text: doingOf(now[0] as Tab) };
 }

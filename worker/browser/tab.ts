@@ -10,6 +10,7 @@ import { blobByteLength } from '../../src/data/dataset/packed-dataset.ts';
 import type { RowLayout } from '../../src/data/dataset/packed-dataset.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
 import { httpUrl } from '../../src/protocol/connection.ts';
+import { LONG_WAIT_MS } from '../progress.ts';
 import type { Progress } from '../progress.ts';
 import { runWorker } from '../run-worker.ts';
 import { browserName } from './browser-name.ts';
@@ -60,6 +61,8 @@ const post = (message: FromTab): void => self.postMessage(message);
 class TabProgress implements Progress {
   readonly #timer = setInterval(() => this.#report(), REPORT_MS);
   #reportedMs = 0;
+  /** The time at which it had nothing more to do; undefined while it has. */
+  #idleSinceMs: number | undefined;
   #connection: Connection | undefined;
   #bytesBefore = 0;
   #work: Work = {
@@ -93,11 +96,13 @@ class TabProgress implements Progress {
   }
 
   computes(step: number | undefined): void {
+    this.#idleSinceMs = undefined;
     this.#note({ doing: 'computing', isComputing: true, loaded: undefined, step: step ?? this.#work.step });
     if (performance.now() - this.#reportedMs >= REPORT_MS) this.#report();
   }
 
   computed(rows: number): void {
+    this.#idleSinceMs = performance.now();
     this.#note({ samples: this.#work.samples + rows });
   }
 
@@ -116,6 +121,8 @@ class TabProgress implements Progress {
 
   #report(): void {
     this.#reportedMs = performance.now();
+    if (this.#idleSinceMs !== undefined && this.#reportedMs - this.#idleSinceMs >= LONG_WAIT_MS)
+      this.waits('the coordinator, which has sent no task');
     if (this.#connection) this.#note({ bytesReceived: this.#bytesBefore + this.#connection.bytesRead });
     post({ type: 'work', ...this.#work });
   }
