@@ -216,7 +216,10 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
       response.setHeader('Content-Type', 'text/html').end('<!doctype html><link rel="icon" href="data:,">');
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    onTestFinished(() => void server.close());
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
     const { page } = await openTab(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
     const subprotocol = `lockstep.token.${Buffer.from(TOKEN).toString('hex')}`;
     const outcome = await page.evaluate(

@@ -18,6 +18,7 @@ interface Tab {
   /** True once it was told to leave. */
   isLeaving: boolean;
   isOver: boolean;
+  hasFailed: boolean;
   /** Samples at some times, the oldest first. */
   readonly samples: { readonly atMs: number; readonly count: number }[];
 }
@@ -68,7 +69,15 @@ function note(text: string, isTrouble = false): void {
 function start(place: number): Tab {
   const name = `browser-${id}/${place + 1}`;
   const worker = new Worker(new URL('join/tab.js', location.href), { type: 'module', name });
-  const tab: Tab = { name, worker, work: undefined, isLeaving: false, isOver: false, samples: [] };
+  const tab: Tab = {
+    name,
+    worker,
+    work: undefined,
+    isLeaving: false,
+    isOver: false,
+    hasFailed: false,
+    samples: [],
+  };
   worker.onmessage = ({ data }: MessageEvent<FromTab>) => receive(tab, data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -97,8 +106,10 @@ function receive(tab: Tab, message: FromTab): void {
 function end(tab: Tab, problem: Failure | undefined): void {
   if (tab.isOver) return;
   tab.isOver = true;
+  tab.hasFailed = problem !== undefined;
   tab.worker.terminate();
   failure ??= problem;
+  if (working().length === 0) sleepAgain();
   note(problem ? `${tab.name}: ${problem.message}` : `${tab.name} ${endOf(tab)}`, problem !== undefined);
   show();
 }
@@ -129,7 +140,6 @@ function tellToLeave(tab: Tab): void {
 
 function leave(): void {
   working().forEach(tellToLeave);
-  void wakeLock?.release();
 }
 
 /** Keeps the screen on, and with it the computer, as far as the browser lets a page do so. */
@@ -148,6 +158,11 @@ async function stayAwake(): Promise<void> {
   }
 }
 
+function sleepAgain(): void {
+  void wakeLock?.release();
+  byId('awake').textContent = '';
+}
+
 function showHidden(): void {
   byId('hidden').textContent = document.hidden
     ? 'The page is hidden: the browser may slow it down or stop it.'
@@ -163,7 +178,8 @@ function speedOf({ samples }: Tab): number {
   return ((last.count - first.count) * 1000) / (nowMs - first.atMs);
 }
 
-function endOf({ isLeaving }: Tab): string {
+function endOf({ hasFailed, isLeaving }: Tab): string {
+  if (hasFailed) return 'stopped';
   return isLeaving ? 'has left' : 'is done';
 }
 
@@ -207,7 +223,7 @@ function showFigures(): void {
   const sum = (of: (tab: Tab) => number): number => tabs.reduce((total, tab) => total + of(tab), 0);
   const figures = {
     step: formatCount(Math.max(0, ...tabs.map(({ work }) => work?.step ?? 0))),
-    'samples a second': formatSize(sum(speedOf)),
+    'samples/s': formatSize(sum(speedOf)),
     samples: formatCount(sum(({ work }) => work?.samples ?? 0)),
     received: formatBytes(sum(({ work }) => work?.bytesReceived ?? 0)),
     sent: formatBytes(sum(({ work }) => work?.bytesSent ?? 0)),
@@ -226,7 +242,7 @@ function showFigures(): void {
       ...[doingOf(tab), formatSize(speedOf(tab)), formatCount(samples)].map((text) => create('td', text)),
     );
   });
-  const columns = ['worker', 'state', 'samples a second', 'samples'].map((text) => {
+  const columns = ['worker', 'state', 'samples/s', 'samples'].map((text) => {
     const cell = create('th', text);
     cell.scope = 'col';
     return cell;
