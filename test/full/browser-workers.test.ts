@@ -210,6 +210,25 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
     ]);
   });
 
+  it('a page of another version of the program says that it has to be loaded again', async () => {
+    const run = await startRun({ config: { epochs: 1 } });
+    const page = await browser.newPage();
+    onTestFinished(() => page.close());
+    await page.route('**/kernels-strict.wasm', async (route) => {
+      const kernels = await (await route.fetch()).body();
+      // With an empty section that names itself "w".
+      await route.fulfill({ body: Buffer.concat([kernels, Buffer.of(0, 2, 1, 0x77)]) });
+    });
+    await page.goto(await linkOf(run));
+    await untilState(page, 'stopped');
+    expect(await page.locator('#message').textContent()).toMatch(
+      /^the coordinator refused this worker: worker has strict kernels [0-9a-f]{12}, coordinator [0-9a-f]{12}: install the same version on both/,
+    );
+    expect(await page.locator('#help').textContent()).toBe(
+      'this page is of another version of the program: reload it',
+    );
+  });
+
   it('a page of another origin cannot make its visitor a worker', async () => {
     const run = await startRun({ config: { epochs: 1 } });
     const server = http.createServer((_, response) => {
