@@ -3,7 +3,7 @@
  * imports one file; docs/using-a-model.md shows how to use it.
  * @module lockstep/predict
  */
-import './no-eval.ts';
+import '../src/no-eval.ts';
 import { z } from 'zod';
 import { checkOptions, functionOption } from '../src/config/options.ts';
 import { LockstepError, quoteValue } from '../src/errors.ts';

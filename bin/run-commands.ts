@@ -41,6 +41,7 @@ interface RunArguments extends TopologyFlags, TlsFlags {
   /** An address, or true for the usual one. */
   readonly dashboard?: string | true;
   readonly tokenFile?: string;
+  readonly browserWorkers?: boolean;
 }
 
 /** @throws LockstepError (exit 2) for flags that contradict each other */
@@ -89,6 +90,7 @@ export async function train(config: string, args: TrainArguments): Promise<void>
   const { folds, hosts } = args;
   if (hosts !== undefined)
     return runCommand(config, args, ({ log }) => hostsWorkforce(hosts, args, log), { folds });
+  if (args.browserWorkers) return runCommand(config, args, ({ log }) => besideTabs(args, log), { folds });
   if (args.tokenFile !== undefined && args.dashboard === undefined) throw idleToken();
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);
@@ -108,15 +110,14 @@ function hostsWorkforce(file: string, args: TrainArguments, log: Logger): Workfo
   if (hasTunnel && topology.fanIn !== undefined)
     throw topologyError('--topology tree is for workers that reach one another', 'leave --tunnel out');
   const everywhere = hasTunnel ? '127.0.0.1' : anyHost();
-  const { host, port } =
-    args.listen === undefined ? { host: everywhere, port: 0 } : parseAddress(args.listen);
+  const { host, port } = portOf(args, everywhere);
   const address = args.address ?? (ANY_HOST.includes(host) ? undefined : host);
   const started = { workers, startWith, threads, program: PROGRAM };
   return {
     kind: 'network',
     host,
     port,
-    token: tokenOf(args, log) ?? generateToken(),
+    ...tokenAndPage(args, log),
     minWorkers: minWorkers ?? 1,
     waitForWorkersMs: waitForWorkers * 1000,
     hosts: { ...started, ssh, remoteCommand, remoteDir, address, hasTunnel },
@@ -124,6 +125,35 @@ function hostsWorkforce(file: string, args: TrainArguments, log: Logger): Workfo
     ...topology,
   };
 }
+
+/** Workers of this machine, and the tabs that join them. */
+function besideTabs(args: TrainArguments, log: Logger): Workforce {
+  const { minWorkers = 1, threads, waitForWorkers = DEFAULT_WAIT_S } = args;
+  const workers = args.workers === 'auto' ? 1 : args.workers;
+  return {
+    kind: 'network',
+    ...portOf(args, anyHost()),
+    ...tokenAndPage(args, log),
+    minWorkers,
+    waitForWorkersMs: waitForWorkers * 1000,
+    ...(workers > 0 && { beside: { workers, threads, program: PROGRAM } }),
+    ...topologyOf(args),
+  };
+}
+
+/** The port for workers of `train`: by default a free one. */
+function portOf({ listen }: HostsArguments, host: string): { host: string; port: number } {
+  return listen === undefined ? { host, port: 0 } : parseAddress(listen);
+}
+
+/** The token of workers of `train`, and the page that is asked for. */
+function tokenAndPage(args: TrainArguments, log: Logger): Pick<NetworkWorkforce, 'token' | 'browserWorkers'> {
+  const given = tokenOf(args, log);
+  const page = { address: args.address, isTokenNew: given === undefined };
+  return { token: given ?? generateToken(), browserWorkers: args.browserWorkers ? page : undefined };
+}
+
+type NetworkWorkforce = Extract<Workforce, { kind: 'network' }>;
 
 /** Longest time with fewer workers than are required. */
 const DEFAULT_WAIT_S = 600;
@@ -148,8 +178,10 @@ export async function coordinate(config: string, args: CoordinatorArguments): Pr
     const workerTokens =
       args.workerTokens === undefined ? undefined : new WorkerTokens(args.workerTokens, log);
     const waitForWorkersMs = waitForWorkers * 1000;
-    const about = { host, port, token, workerTokens, tls, publicUrl, minWorkers, waitForWorkersMs };
-    return { kind: 'network', ...about, datasetCache, ...topologyOf(args) };
+    const browserWorkers = args.browserWorkers ? { isTokenNew: false } : undefined;
+    const places = { host, port, tls, publicUrl, browserWorkers };
+    const about = { ...places, token, workerTokens, minWorkers, waitForWorkersMs, datasetCache };
+    return { kind: 'network', ...about, ...topologyOf(args) };
   });
 }
 

@@ -90,6 +90,7 @@ function withConfig(command: Command): Command {
     )
     .option('--print-config', 'print the resolved config and exit')
     .option('--no-shared-memory', 'move weights and gradients through sockets on this machine too')
+    .option('--browser-workers', 'serve a page that makes the browsers that open it workers; prints its link')
     .addOption(topologyOption())
     .addOption(fanInOption())
     .option('--dry-run', 'check config, data, model, memory and what --resume names, print the plan and exit')
@@ -152,10 +153,13 @@ export function addTrainingCommands(program: Command): void {
       'start workers by ssh on these hosts, one a line: [USER@]HOST[:PORT] [slots=COUNT] [threads=COUNT]',
       filePath,
     )
-    .option(
-      '--folds <count>',
-      'train once for each of so many parts of the data as the test split; mean and deviation at the end',
-      wholeNumber(2, MAX_FOLDS),
+    .addOption(
+      new Option(
+        '--folds <count>',
+        'train once for each of so many parts of the data as the test split; mean and deviation at the end',
+      )
+        .argParser(wholeNumber(2, MAX_FOLDS))
+        .conflicts('browserWorkers'),
     )
     .action(async (config: string, options: TrainArguments) =>
       (await import('./run-commands.ts')).train(config, options),

@@ -13,8 +13,12 @@ import type { Logger } from '../src/log.ts';
 import { collectMessageBuffers } from '../src/protocol/buffer-garbage.ts';
 import { MAX_WORKER_NAME_LENGTH } from '../src/limits.ts';
 import { Instance } from '../src/protocol/instance.ts';
+import { MAX_HOST_LENGTH } from '../src/protocol/limits.ts';
 import { checkedToken, readToken } from '../src/protocol/token.ts';
 import { readTls, tlsFilesOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';
+import { connect } from '../worker/connection.ts';
+import { loadKernelBuilds } from '../worker/kernel-builds.ts';
+import { WorkerProgress } from '../worker/progress.ts';
 import { runWorker } from '../worker/run-worker.ts';
 
 /** Arguments of `lockstep worker`. */
@@ -72,13 +76,26 @@ export async function work(
   const aggregator =
     listen === undefined ? undefined : await startAggregator({ listen, announce, tls }, token, log);
   try {
-    const options = { urls, tls, token, numThreads, instance, aggregator, log, screen, signal };
     await runWorker({
-      ...options,
+      urls,
+      connect: (url, how) => connect({ url, tls, token, ...how }),
       giveUpAfterMs: giveUpAfter === undefined ? undefined : 1000 * giveUpAfter,
+      kernelBuilds: await loadKernelBuilds(),
+      progress: new WorkerProgress(screen, log),
+      facts: {
+        runtime: `Node.js ${process.version}`,
+        platform: `${process.platform}-${process.arch}`,
+        host: os.hostname().slice(0, MAX_HOST_LENGTH),
+        pid: process.pid,
+      },
       name: name ?? rankedName(),
+      numThreads,
+      instance,
+      aggregator,
       datasetCache:
         datasetCache === undefined ? undefined : new DatasetCache({ directory: datasetCache, log, signal }),
+      log,
+      signal,
     });
   } finally {
     await aggregator?.end();

@@ -8,7 +8,7 @@ import { LocalEngine } from '../src/engine/local-engine.ts';
 import { knownAnswer } from '../src/known-answer.ts';
 import { LockstepError } from '../src/errors.ts';
 import { DEFAULT_FAN_IN, MAX_WORKERS } from '../src/limits.ts';
-import { reportWidth } from '../src/kernels/load-kernels.ts';
+import { reportWidth } from '../src/kernels/kernels.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { countOf, shellWord } from '../src/printable.ts';
@@ -21,6 +21,7 @@ import { Cluster } from './cluster/cluster.ts';
 import { ClusterCompute } from './cluster/cluster-compute.ts';
 import type { Compute } from './training/compute.ts';
 import { InProcessCompute } from './training/in-process-compute.ts';
+import type { BrowserWorkers } from './cluster/join-page.ts';
 import { listen } from './cluster/listener.ts';
 import type { Listener, ListenOptions } from './cluster/listener.ts';
 import type { HostWorker } from './cluster/host-file.ts';
@@ -61,6 +62,11 @@ export type Workforce =
       readonly publicUrl?: string | undefined;
       readonly minWorkers: number;
       readonly waitForWorkersMs: number;
+      /** The page whose tabs are workers; undefined where there is none. */
+      readonly browserWorkers?: BrowserWorkers | undefined;
+      /** Workers of this machine that this process starts besides those that come by themselves. */
+      readonly beside?: Omit<Extract<Workforce, { kind: 'local' }>, 'kind' | 'threads'> &
+        Pick<HostsWorkforce, 'threads'>;
       /** The workers that this process starts; undefined where all come by themselves. */
       readonly hosts?: HostsWorkforce | undefined;
       /** The directory in which workers are to find the packed dataset. */
@@ -159,6 +165,7 @@ export async function openPort(
   return listen({ ...workforce, maxWorkers: MAX_WORKERS, status, log, plainHelp });
 }
 
+type NetworkWorkforce = Extract<Workforce, { kind: 'network' }>;
 type ClusterWorkforce = Exclude<Workforce, { kind: 'inProcess' }>;
 
 /** Resolves once enough workers are ready. */
@@ -255,7 +262,7 @@ function createCluster(
     churn: roster.churn,
     minWorkers: isLocal ? 1 : workforce.minWorkers,
     waitMs: isLocal ? LOCAL_WAIT_MS : workforce.waitForWorkersMs,
-    ownsWorkers: isLocal || workforce.hosts !== undefined,
+    ownsWorkers: isLocal || workforce.hosts !== undefined || workforce.beside !== undefined,
     audit: { share: prepared.config.audit.share, random: secretDraw },
     room: prepared.memoryPlan.room,
     joinHint,
@@ -275,8 +282,8 @@ interface Needed {
 
 function neededOf(workforce: ClusterWorkforce): Needed {
   if (workforce.kind === 'local') return { count: workforce.workers, error: workersDied };
-  const { hosts, minWorkers } = workforce;
-  return { count: hosts?.startWith ?? minWorkers, error: hostsLost };
+  const { beside, hosts, minWorkers } = workforce;
+  return { count: hosts?.startWith ?? minWorkers, error: beside ? workersDied : hostsLost };
 }
 
 /** The workers that this process has to start. */
@@ -287,12 +294,18 @@ function launchesOf(
   const { fanIn } = workforce;
   const listenOn = (own: string): string[] => (fanIn === undefined ? [] : ['--listen', `${own}:0`]);
   const urlHere = urlOf({ host: ANY_HOST.includes(host) ? '127.0.0.1' : host, port });
-  if (workforce.kind === 'local') {
-    const { program, threads, workers } = workforce;
-    const worker = { threads, flags: listenOn('127.0.0.1') };
+  const {
+    beside = undefined,
+    datasetCache = undefined,
+    hosts = undefined,
+  } = workforce.kind === 'network' ? workforce : {};
+  const team = workforce.kind === 'local' ? workforce : beside;
+  if (team) {
+    const { program, threads, workers } = team;
+    // Those of other machines could not reach one at a loopback address.
+    const worker = { threads, flags: beside ? [] : listenOn('127.0.0.1') };
     return localLaunches(Array<LocalWorker>(workers).fill(worker), { url: urlHere, token, program });
   }
-  const { datasetCache, hosts } = workforce;
   if (!hosts || token === undefined) return [];
   const cacheFlags = datasetCache === undefined ? [] : ['--dataset-cache', shellWord(datasetCache)];
   const { program, threads } = hosts;
@@ -391,7 +404,7 @@ async function sessionContext(
 }
 
 /** Advice for a user who lacks workers. */
-function hintOf(workforce: Extract<Workforce, { kind: 'network' }>, port: number): string {
+function hintOf(workforce: NetworkWorkforce, port: number): string {
   const { fanIn, host, hosts, publicUrl, tls, token, workerTokens } = workforce;
   if (hosts)
     return `${countOf(hosts.workers.length, 'worker')} of --hosts, of which each must reach port ${port} ${hosts.hasTunnel ? 'by its tunnel' : 'of this machine'}`;

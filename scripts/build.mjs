@@ -27,6 +27,12 @@ const PAGE = 'coordinator/dashboard/page';
 const FONTS = ['ttf/DejaVuSans.ttf', 'ttf/DejaVuSans-Bold.ttf', 'LICENSE'];
 /** The entry for browsers. */
 const BROWSER_ENTRY = 'dist/api/predict.js';
+/** The page that makes a tab a worker: its sources, what it takes from the dashboard's, and its folder in dist/. */
+const JOIN = 'worker/browser';
+const JOIN_FILES = [`${JOIN}/index.html`, `${JOIN}/join.css`, `${PAGE}/page.css`, `${PAGE}/icon.svg`];
+const JOIN_SCRIPTS = ['page.js', 'tab.js'];
+/** Stands for the modules and names of Node.js in a tab. */
+const NODE = path.join(root, 'dist', JOIN, 'node.js');
 /** Made last, so that its time is that of all. */
 const SCHEMA = 'config.schema.json';
 
@@ -52,8 +58,8 @@ function isStale(product, sources) {
   return newestChange(path.join('dist', product)) < Math.max(...sources.map(newestChange));
 }
 
-/** Makes the browser's entry one file, with the licences of what it then holds. */
-async function bundle() {
+/** Makes an entry of browsers one file, with the licences of what it then holds. */
+async function bundle(input, target, plugins = []) {
   const { rolldown } = await import('rolldown');
   const sha256 = (target) =>
     createHash('sha256')
@@ -62,7 +68,8 @@ async function bundle() {
   const hashes = Object.fromEntries(KERNEL_TARGETS.map((target) => [target, sha256(target)]));
   const build = await rolldown({
     cwd: root,
-    input: BROWSER_ENTRY,
+    input,
+    plugins,
     platform: 'browser',
     transform: { define: { KERNELS_SHA256: JSON.stringify(hashes) } },
     // One is that a module of Node.js is imported, which a browser has not.
@@ -79,8 +86,33 @@ async function bundle() {
     const file = fs.readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
     return `${path.basename(folder)}\n\n${fs.readFileSync(path.join(folder, file), 'utf8')}`;
   });
-  fs.writeFileSync(path.join(root, BROWSER_ENTRY), `${code}/*!\n${licences.join('\n')}*/\n`);
-  fs.rmSync(path.join(root, `${BROWSER_ENTRY}.map`));
+  const end = licences.length > 0 ? `/*!\n${licences.join('\n')}*/\n` : '';
+  fs.writeFileSync(path.join(root, target), code + end);
+  fs.rmSync(path.join(root, `${target}.map`), { force: true });
+}
+
+/** Gives the sources of a worker what they take of Node.js; packages see a browser. */
+const withoutNode = {
+  name: 'without-node',
+  resolveId: (name) => (name.startsWith('node:') ? NODE : null),
+  transform(code, id) {
+    if (id === NODE || !id.startsWith(path.join(root, 'dist'))) return null;
+    const names = ['Buffer', 'process'].filter((name) => new RegExp(`\\b${name}\\.[a-z]`).test(code));
+    return names.length === 0
+      ? null
+      : `import { ${names.join(', ')} } from ${JSON.stringify(NODE)};\n${code}`;
+  },
+};
+
+/** Makes the page of tabs that are workers, and leaves nothing of it elsewhere in dist/. */
+async function makeJoinPage() {
+  const folder = path.join(root, 'dist', 'join');
+  fs.rmSync(folder, { recursive: true, force: true });
+  fs.mkdirSync(folder);
+  for (const name of JOIN_FILES)
+    fs.copyFileSync(path.join(root, name), path.join(folder, path.basename(name)));
+  for (const name of JOIN_SCRIPTS) await bundle(`dist/${JOIN}/${name}`, `dist/join/${name}`, [withoutNode]);
+  fs.rmSync(path.join(root, 'dist', JOIN), { recursive: true });
 }
 
 for (const target of KERNEL_TARGETS) {
@@ -101,7 +133,8 @@ if (!process.argv.includes('--kernels-only') && isStale(SCHEMA, TYPESCRIPT_SOURC
     fs.copyFileSync(path.join(root, 'node_modules/dejavu-fonts-ttf', name), copy);
   }
   fs.chmodSync(path.join(root, 'dist', 'bin', 'lockstep.js'), 0o755);
-  await bundle();
+  await bundle(BROWSER_ENTRY, BROWSER_ENTRY);
+  await makeJoinPage();
   const { configSchema } = await import('../dist/src/config/schema.js');
   const jsonSchema = z.toJSONSchema(configSchema, { io: 'input' });
   const schema = path.join(root, 'dist', SCHEMA);

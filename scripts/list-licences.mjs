@@ -16,7 +16,8 @@ const HEADER = `# Licences
 Made by \`node scripts/list-licences.mjs\`: the packages that \`npm install lockstep\` brings, on any
 platform, by what \`package-lock.json\` says. Lockstep itself is under the MIT licence. The fonts in
 \`dist/fonts/\`, DejaVu, have a free licence of their own, which lies beside them;
-\`dist/api/predict.js\` holds parts of two of these packages, and their licences at its end.
+\`dist/api/predict.js\` and \`dist/join/tab.js\` hold parts of some of these packages, the latter also
+of @noble/hashes, @noble/ed25519, buffer, base64-js and ieee754, and their licences at their ends.
 `;
 
 const args = process.argv.slice(2);

@@ -10,7 +10,6 @@ import type { PackedDataset, RowLayout } from './data/dataset/packed-dataset.ts'
 import { ACTIVATIONS } from './layers/activation.ts';
 import { layerSchema } from './layers/registry.ts';
 import type { LayerInput } from './layers/registry.ts';
-import { loadFusedModule, loadKernelModule } from './kernels/load-kernels.ts';
 import type { KernelModule, Numerics } from './kernels/kernels.ts';
 import type { Memory } from './memory.ts';
 import { resolveModel } from './model/model.ts';
@@ -113,10 +112,11 @@ export interface KernelBuilds {
   readonly identities: KernelIdentities;
 }
 
-/** Loads the strict build, and the fused one where this Node.js can. @throws LockstepError without SIMD. */
-export async function loadKernelBuilds(): Promise<KernelBuilds> {
-  const strict = await loadKernelModule('strict');
-  const fused = await loadFusedModule();
+/** Has the builds that there are compute their answers. */
+export async function proveBuilds(
+  strict: KernelModule,
+  fused: KernelModule | undefined,
+): Promise<KernelBuilds> {
   const modules = new Map<Numerics, KernelModule>([['strict', strict]]);
   if (!fused) return { modules, identities: { strict: await identify(strict) } };
   modules.set('fused', fused);

@@ -38,7 +38,7 @@ interface ActiveTask {
  */
 const SHORT_TASK_MS = 25;
 
-/** The compute threads of one worker. They run one task at a time. */
+/** The compute threads of one worker, or the one that has its socket. They run one task at a time. */
 export class ComputePool {
   readonly #setup: TeamSetup;
   readonly #model: Model;
@@ -64,7 +64,8 @@ export class ComputePool {
     this.#evaluationWidth = setup.sizes.evaluationWidth;
     this.#threads = threads;
     // Several threads have to be woken in any case.
-    this.#mayComputeHere = threads.length === 1 && secondWorkspaceBytes(setup.plan) > 0;
+    this.#mayComputeHere =
+      threads.length === 0 || (threads.length === 1 && secondWorkspaceBytes(setup.plan) > 0);
     watchThreads(
       threads,
       (error) => this.#fail(error),
@@ -72,9 +73,14 @@ export class ComputePool {
     );
   }
 
-  /** Starts all threads, or none. @throws Error where one of them cannot start */
-  static async start(setup: TeamSetup, model: Model): Promise<ComputePool> {
-    return new ComputePool(setup, model, await startThreads(setup, 0));
+  /**
+   * Starts all threads, or none; none at all where this thread `computesHere`.
+   * @throws Error where one of them cannot start
+   */
+  static async start(setup: TeamSetup, model: Model, computesHere: boolean): Promise<ComputePool> {
+    const pool = new ComputePool(setup, model, computesHere ? [] : await startThreads(setup, 0));
+    if (computesHere) await (pool.#own = ComputeThread.create(setup, 0));
+    return pool;
   }
 
   /** Runs a task. Resolves with the milliseconds that it took; rejects if a thread failed. */
@@ -96,6 +102,7 @@ export class ComputePool {
   }
 
   #isShort({ kind, mayBlock, rows }: WorkerTask): boolean {
+    if (this.#threads.length === 0) return true;
     return mayBlock && this.#mayComputeHere && rows.indices.length * this.#rowMs[kind] < SHORT_TASK_MS;
   }
 

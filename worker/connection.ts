@@ -1,16 +1,17 @@
-// How a worker reaches its coordinator: one attempt, and how long to wait before the next.
+// How a worker of Node.js reaches its coordinator: one attempt.
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { WebSocket } from 'ws';
 import { LockstepError, quoteValue, systemErrorCode } from '../src/errors.ts';
-import type { ErrorDetails } from '../src/errors.ts';
 import { printable } from '../src/printable.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { SOCKET_OPTIONS } from '../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../src/protocol/limits.ts';
 import { WebSocketConnection } from '../src/protocol/web-socket-connection.ts';
 import { readTls, type TlsFiles } from '../src/protocol/tls.ts';
+import { connectTimeout, final, httpFailure, notCoordinator, retryable } from './connect-failure.ts';
+import type { ConnectError } from './connect-failure.ts';
 
 /** The address to connect to, and the token to show. */
 export interface ConnectOptions {
@@ -34,9 +35,6 @@ const MAX_ANSWER_LENGTH = 200;
 /** A coordinator that has been silent for six intervals is gone: twice as long as it waits for us. */
 const HEARTBEAT_MS = 5000;
 const MAX_SILENT_INTERVALS = 6;
-
-const MIN_RETRY_MS = 250;
-const MAX_RETRY_MS = 10_000;
 
 /**
  * Connects to a coordinator.
@@ -87,17 +85,6 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   });
 }
 
-/**
- * Time to wait after the failed attempt number `attempt` (from 0): between 250 ms and a
- * ceiling that doubles up to 10 s, at random, so that the workers of a coordinator that comes
- * back do not arrive all at once.
- * @param random gives a number from 0 to 1.
- */
-export function retryDelayMs(attempt: number, random: () => number): number {
-  const ceiling = Math.min(MAX_RETRY_MS, 2 * MIN_RETRY_MS * 2 ** attempt);
-  return MIN_RETRY_MS + random() * (ceiling - MIN_RETRY_MS);
-}
-
 function parseUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const help = 'give ws://HOST:PORT, as the coordinator prints it';
@@ -116,18 +103,6 @@ function parseUrl(text: string): URL {
     });
   }
   return url;
-}
-
-/** A `LockstepError` of its own class because the loop that reconnects must know whether to continue. */
-export class ConnectError extends LockstepError {
-  /** False where only a change by the user can help: a token, a version, an address. */
-  readonly isRetryable: boolean;
-
-  constructor(details: Omit<ErrorDetails, 'category'>, { isRetryable }: { readonly isRetryable: boolean }) {
-    super({ category: 'network', ...details });
-    this.name = 'ConnectError';
-    this.isRetryable = isRetryable;
-  }
 }
 
 /** The error for a failure below HTTP: name resolution, TCP, TLS, or bytes that are no HTTP. */
@@ -194,61 +169,6 @@ async function readAnswer(response: IncomingMessage): Promise<string> {
   return printable(text.trim().split('\n')[0] as string).slice(0, MAX_ANSWER_LENGTH);
 }
 
-/** The error for an HTTP response where a WebSocket was asked for. */
-function httpFailure(url: URL, status: number, answer: string): ConnectError {
-  switch (status) {
-    case 403:
-      return final('E_FORBIDDEN', `${url.host} turned this worker away: ${answer}`, {
-        help: /certificate/.test(answer)
-          ? 'give --tls-cert and --tls-key, signed by the authority that the coordinator has as --tls-ca'
-          : 'ask whoever runs it',
-      });
-    case 401:
-      return final('E_UNAUTHORIZED', `${url.host} does not accept this worker's token`, {
-        help: 'give the coordinator and its workers the same --token-file or LOCKSTEP_TOKEN',
-      });
-    case 426:
-      return final('E_PROTOCOL_VERSION', `${url.host} does not speak ${SUBPROTOCOL}`, {
-        help: 'install the same version of lockstep on both sides',
-      });
-    // A request that took too long, or a proxy whose coordinator is being started.
-    case 408:
-    case 429:
-    case 500:
-    case 502:
-    case 503:
-    case 504:
-      if (/^standby\b/.test(answer)) {
-        return retryable('E_COORDINATOR_STANDBY', `${url.host} takes no workers (${answer})`, {
-          help: 'give the URL of the one that leads too',
-        });
-      }
-      return retryable(
-        'E_COORDINATOR_BUSY',
-        `${url.host} accepts no workers at the moment (HTTP ${status})`,
-        {
-          help: 'it may be starting, or have all the workers it allows',
-        },
-      );
-    default:
-      return notCoordinator(url, `HTTP ${status}`);
-  }
-}
-
-/** Nothing was heard for too long while the connection was made. */
-function connectTimeout(url: URL, timeoutMs: number): ConnectError {
-  return retryable('E_CONNECT_TIMEOUT', `${url.host} did not answer within ${timeoutMs / 1000} s`, {
-    help: 'check host and port, and whether there is a firewall in between',
-  });
-}
-
-function notCoordinator(url: URL, answer: string, cause?: Error): ConnectError {
-  return final('E_NOT_A_COORDINATOR', `${url.host} is not a Lockstep coordinator (it answered: ${answer})`, {
-    help: 'check host and port',
-    cause,
-  });
-}
-
 /** The error for a secure connection that was not made. Both ends may have a certificate that the other refuses. */
 function tlsFailure(url: URL, code: string, cause: Error): ConnectError {
   const { host } = url;
@@ -295,14 +215,4 @@ function isTlsProblem(code: string): boolean {
     code.startsWith('ERR_TLS') ||
     /CERT|SIGNATURE/.test(code)
   );
-}
-
-type Context = Pick<ErrorDetails, 'help' | 'cause'>;
-
-function retryable(code: ErrorDetails['code'], message: string, context: Context): ConnectError {
-  return new ConnectError({ code, message, ...context }, { isRetryable: true });
-}
-
-function final(code: ErrorDetails['code'], message: string, context: Context): ConnectError {
-  return new ConnectError({ code, message, ...context }, { isRetryable: false });
 }

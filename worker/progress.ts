@@ -1,5 +1,7 @@
 // What a worker is doing, for whoever watches it: the last line of a terminal, or a line of the log every ten
 // seconds.
+import { blobByteLength } from '../src/data/dataset/packed-dataset.ts';
+import type { RowLayout } from '../src/data/dataset/packed-dataset.ts';
 import type { Logger } from '../src/log.ts';
 import { formatBytes } from '../src/memory.ts';
 import { fitLine, formatCount, formatDuration, formatSize } from '../src/printable.ts';
@@ -9,7 +11,10 @@ import type { Screen } from '../src/screen.ts';
 const REDRAW_MS = 1000;
 const LOG_MS = 10_000;
 /** Between two tasks a worker waits for a moment, which is no news. */
-const LONG_WAIT_MS = 5000;
+export const LONG_WAIT_MS = 5000;
+
+/** Receives news of a worker's work. */
+export type Progress = Pick<WorkerProgress, keyof WorkerProgress>;
 
 /** Shows the work of one worker process over all its sessions. */
 export class WorkerProgress {
@@ -46,6 +51,13 @@ export class WorkerProgress {
   /** It waits for something from now on. */
   waits(what: string): void {
     this.#wait = { what, sinceMs: performance.now() };
+  }
+
+  /** So many bytes of a dataset of this layout have come. */
+  loads(bytes: number, layout: RowLayout | undefined): void {
+    const all = layout ? ` of ${formatBytes(blobByteLength(layout))}` : '';
+    const what = `the dataset: ${formatBytes(bytes)}${all} are here`;
+    this.#wait = { what, sinceMs: this.#wait?.sinceMs ?? performance.now() };
   }
 
   /** It computes from now on; `step` counts from 1, and is undefined for an evaluation. */

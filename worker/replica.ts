@@ -87,13 +87,13 @@ export class Replica {
   }
 
   /**
-   * Lays out memory and, last of all, starts the threads.
+   * Lays out memory and, last of all, starts the threads; none where this one `computesHere`.
    * @throws LockstepError where 4 GiB do not suffice.
    */
   static async create(
     welcome: WelcomeMessage,
     kernelModule: KernelModule,
-    numThreads: number,
+    { numThreads, computesHere }: { readonly numThreads: number; readonly computesHere: boolean },
   ): Promise<Replica> {
     const memory = new Memory();
     const kernels = await instantiateKernels(kernelModule, memory.wasm);
@@ -109,7 +109,7 @@ export class Replica {
     });
     const setup = layOutTeam({ ...welcome, kernelModule, memory, model, plan, numThreads });
     const flats = [flat(), flat()] as const;
-    const pool = await ComputePool.start(setup, model);
+    const pool = await ComputePool.start(setup, model, computesHere);
     const { samples, sizes } = setup;
     return new Replica(welcome, { memory, kernels, model, plan, samples, flats, pool, sizes });
   }

@@ -2,7 +2,7 @@
 // it on to an aggregator, and that to another one; whatever goes wrong there leads back to the coordinator.
 // Where there are several coordinators, one leads the run and the others stand by: each is asked in turn.
 import type { LockstepError } from '../src/errors.ts';
-import { ConnectError } from './connection.ts';
+import { ConnectError } from './connect-failure.ts';
 import type { SessionEnd } from './session.ts';
 
 /** Attempts to reach an aggregator before the coordinator is asked again. */

@@ -1,41 +1,26 @@
-// The life of a worker process: connect, work, and come back when the connection is lost, until the
+// The life of a worker: connect, work, and come back when the connection is lost, until the
 // coordinator says that the run is over.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import { LockstepError } from '../src/errors.ts';
-import type { Logger } from '../src/log.ts';
-import type { Instance } from '../src/protocol/instance.ts';
-import type { Screen } from '../src/screen.ts';
-import type { TlsFiles } from '../src/protocol/tls.ts';
-import { connect, ConnectError, retryDelayMs } from './connection.ts';
-import { loadKernelBuilds } from '../src/known-answer.ts';
-import type { Aggregator } from './aggregator.ts';
-import { WorkerProgress } from './progress.ts';
+import type { Connection } from '../src/protocol/connection.ts';
+import { ConnectError, retryDelayMs } from './connect-failure.ts';
 import type { Replica } from './replica.ts';
+import type { ConnectOptions } from './connection.ts';
 import { Route } from './route.ts';
 import { runSession } from './session.ts';
-import type { SessionEnd } from './session.ts';
+import type { SessionEnd, WorkerParts } from './session.ts';
 
-/** The settings of a worker, from the command line. */
-export interface WorkerOptions {
+/** The settings of a worker, and its parts that differ between Node.js and a browser. */
+export interface WorkerOptions extends WorkerParts {
   /** Those of the coordinator and its standbys. */
   readonly urls: readonly string[];
-  readonly token: string | undefined;
-  readonly tls?: TlsFiles | undefined;
-  readonly numThreads: number;
-  /** The identity of this process in all its sessions. */
-  readonly instance: Instance;
-  /** The name by which people are to know this worker; by default that of its host. */
-  readonly name?: string | undefined;
-  /** The port for workers of its own; undefined if it takes none. */
-  readonly aggregator?: Aggregator | undefined;
+  /** Makes one attempt to connect to a coordinator, or to an aggregator. */
+  readonly connect: (
+    url: string,
+    how: { readonly signal: AbortSignal } & Pick<ConnectOptions, 'timeoutMs' | 'heartbeatMs'>,
+  ) => Promise<Connection>;
   /** Longest time without a coordinator; undefined for any. */
   readonly giveUpAfterMs?: number | undefined;
-  /** A directory in which the dataset may be, and is kept. */
-  readonly datasetCache?: DatasetCache | undefined;
-  readonly log: Logger;
-  /** The destination of a line about what this worker is doing. */
-  readonly screen: Screen;
   /** Aborting leaves politely. */
   readonly signal: AbortSignal;
 }
@@ -60,13 +45,11 @@ const WATCHFUL = { heartbeatMs: 1000, timeoutMs: 5000 };
  * @throws LockstepError where coming back makes no sense: refused, wrong token, failing again and again.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { aggregator, datasetCache, log, name, signal, numThreads, instance } = options;
-  const kernelBuilds = await loadKernelBuilds();
+  const { log, progress, signal } = options;
   const route = new Route(options.urls);
   let replica: Replica | undefined;
   let numFailures = 0;
   let attempt = 0;
-  const progress = new WorkerProgress(options.screen, log);
   let hasConnected = false;
   let lastContactMs = performance.now();
   try {
@@ -84,8 +67,8 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       log.info(`connected to ${route.url}`);
       const takesFiles = numFailures === 0;
       progress.connected(connection);
-      const parts = { aggregator, datasetCache, instance, kernelBuilds, log, name, numThreads, progress };
-      const end = await runSession({ ...parts, replica, connection, takesFiles, unreachable }, signal);
+      const session = { ...options, connection, replica, takesFiles, unreachable };
+      const end = await runSession(session, signal);
       progress.disconnected();
       lastContactMs = performance.now();
       replica = end.replica;
@@ -110,7 +93,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
     }
   } finally {
     progress.close();
-    await datasetCache?.close();
+    await options.datasetCache?.close();
     await replica?.close();
   }
 }
@@ -128,14 +111,13 @@ interface Contact {
  * sense.
  */
 async function connectOrWait(
-  { giveUpAfterMs = Infinity, tls, token, log, signal }: WorkerOptions,
+  { connect, giveUpAfterMs = Infinity, log, signal }: WorkerOptions,
   route: Route,
   { attempt, hasConnected, lastContactMs }: Contact,
-): Promise<Awaited<ReturnType<typeof connect>> | undefined> {
+): Promise<Connection | undefined> {
   for (;;) {
     try {
-      const watchful = route.hasStandbys ? WATCHFUL : {};
-      return await connect({ url: route.url, tls, token, signal, ...watchful });
+      return await connect(route.url, { signal, ...(route.hasStandbys && WATCHFUL) });
     } catch (error) {
       if (signal.aborted || !(error instanceof LockstepError)) throw error;
       const { message, help } = error;

@@ -1,22 +1,21 @@
 // A worker's side of one connection: introduces itself, loads the dataset, then computes its tasks
 // one after the other, until it is told to stop or the connection ends.
-import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatasetCache } from '../src/data/dataset/dataset-cache.ts';
 import type { RowSource } from '../src/data/dataset/packed-dataset.ts';
 import { streamedRoundBytes } from '../src/engine/samples.ts';
 import { failpoint } from '../src/failpoint.ts';
-import { reportWidth } from '../src/kernels/load-kernels.ts';
-import type { Logger } from '../src/log.ts';
+import { reportWidth } from '../src/kernels/kernels.ts';
 import { isLoopback } from '../src/protocol/connection.ts';
 import type { Connection } from '../src/protocol/connection.ts';
 import { encodeMessage } from '../src/protocol/envelope.ts';
 import type { Instance } from '../src/protocol/instance.ts';
-import { MAX_HOST_LENGTH, MAX_UNREAD_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
+import { MAX_UNREAD_BYTES, PROTOCOL_VERSION } from '../src/protocol/limits.ts';
 import type {
   ChunkMessage,
   CoordinatorMessage,
   EvaluateMessage,
+  HelloMessage,
   RowsMessage,
   TaskKey,
   TrainMessage,
@@ -30,32 +29,48 @@ import type { Extent, FileBody } from '../src/protocol/shared-file.ts';
 import { VERSION } from '../src/version.ts';
 import type { KernelBuilds } from '../src/known-answer.ts';
 import type { Aggregator } from './aggregator.ts';
-import type { WorkerProgress } from './progress.ts';
+import type { Progress } from './progress.ts';
 import { DatasetLoader } from './dataset-loader.ts';
 import { TaskResults } from './task-results.ts';
 import { Replica } from './replica.ts';
 import { SharedMemory } from './shared-memory.ts';
 
-/** The parts of a session. `replica` is left from an earlier session of the same run. */
-export interface SessionOptions {
-  readonly connection: Connection;
-  readonly instance: Instance;
-  /** The name that its user has given this worker. */
+/** The parts that a worker has in all its sessions. */
+export interface WorkerParts {
+  /** Its identity. */
+  readonly instance: Pick<Instance, keyof Instance>;
+  /** Words of `hello` about the program and the machine that run it. */
+  readonly facts: Pick<HelloMessage, 'runtime' | 'platform' | 'host' | 'pid' | 'isTab'>;
+  /** The name by which people are to know it; by default that of its host. */
   readonly name?: string | undefined;
   readonly kernelBuilds: KernelBuilds;
   readonly numThreads: number;
+  /** True where the thread that has the socket computes all: the only one of a tab's worker. */
+  readonly computesHere?: boolean | undefined;
+  /** The port for workers of its own; undefined if it takes none. */
+  readonly aggregator?: Aggregator | undefined;
+  /** A directory in which the dataset may be, and is kept. */
+  readonly datasetCache?: DatasetCache | undefined;
+  readonly log: WorkerLog;
+  /** Told what this worker is doing. */
+  readonly progress: Progress;
+}
+
+/** The log of a worker. */
+export interface WorkerLog {
+  debug(line: string): void;
+  info(line: string): void;
+  warn(line: string): void;
+}
+
+/** The parts of a session. `replica` is left from an earlier session of the same run. */
+export interface SessionOptions extends WorkerParts {
+  readonly connection: Connection;
   readonly replica: Replica | undefined;
   /** Takes the offer of files: not after a session that failed, since they may be why. */
   readonly takesFiles: boolean;
-  /** A directory in which the dataset may be. */
-  readonly datasetCache?: DatasetCache | undefined;
-  /** The port for workers of its own; undefined if it takes none. */
-  readonly aggregator?: Aggregator | undefined;
   /** The aggregator that this worker was sent on to and could not stay with. */
   readonly unreachable?: string | undefined;
-  readonly log: Logger;
-  /** Told what this worker is doing. */
-  readonly progress: WorkerProgress;
 }
 
 /** The end of a session, and what the next one may use. */
@@ -124,7 +139,7 @@ class Session {
   #end: Pick<SessionEnd, 'kind' | 'reason' | 'url'> | undefined;
   #queue: QueuedTask[] = [];
   /** Runs while the coordinator has to answer. */
-  #answerTimer: NodeJS.Timeout | undefined;
+  #answerTimer: ReturnType<typeof setTimeout> | undefined;
   #latestRound = 0;
   #arriving: ArrivingRows | undefined;
   #isComputing = false;
@@ -157,18 +172,15 @@ class Session {
   }
 
   #sayHello(): void {
-    const { aggregator, instance, kernelBuilds, numThreads, unreachable } = this.#options;
+    const { aggregator, facts, instance, kernelBuilds, name, numThreads, unreachable } = this.#options;
     this.#send({
       type: 'hello',
       protocol: PROTOCOL_VERSION,
       version: VERSION,
       kernels: kernelBuilds.identities,
       threads: numThreads,
-      node: process.version,
-      platform: `${process.platform}-${process.arch}`,
-      name: this.#options.name,
-      host: os.hostname().slice(0, MAX_HOST_LENGTH),
-      pid: process.pid,
+      ...facts,
+      name,
       instance: instance.name,
       listen: aggregator?.listen,
       unreachable,
@@ -180,7 +192,7 @@ class Session {
   #awaitAnswer(what: string, deadlineMs: number): void {
     clearTimeout(this.#answerTimer);
     const reason = `the coordinator has not ${what} for ${deadlineMs / 1000} s`;
-    this.#answerTimer = setTimeout(() => this.#giveUp(reason), deadlineMs).unref();
+    this.#answerTimer = setTimeout(() => this.#giveUp(reason), deadlineMs);
   }
 
   /** Ends the session so that this worker tries again: the coordinator may recover. */
@@ -226,6 +238,9 @@ class Session {
       case 'evaluate':
         this.#enqueue(message, body);
         return this.#computeNext();
+      case 'alive':
+        // Its connection has noticed.
+        return;
       case 'stop':
         this.#end = { kind: 'stopped', reason: message.reason };
         this.#options.aggregator?.close(message.reason, true);
@@ -272,7 +287,7 @@ class Session {
     }
     this.#replica = undefined;
     await kept?.close();
-    const { kernelBuilds, log, numThreads, progress } = this.#options;
+    const { computesHere = false, kernelBuilds, log, numThreads, progress } = this.#options;
     progress.waits('the dataset');
     const kernelModule = kernelBuilds.modules.get(welcome.numerics);
     if (!kernelModule) {
@@ -280,7 +295,7 @@ class Session {
       throw new ProtocolError('E_UNEXPECTED_MESSAGE', reason, CLOSE.protocol);
     }
     reportWidth(kernelModule, log);
-    const replica = await Replica.create(welcome, kernelModule, numThreads);
+    const replica = await Replica.create(welcome, kernelModule, { numThreads, computesHere });
     if (this.#end) return void (await replica.close());
     this.#replica = replica;
     if (welcome.isStreamed || (await this.#readCached(welcome, replica))) return this.#sayReady(welcome);
@@ -313,6 +328,7 @@ class Session {
 
   #storeChunk(message: ChunkMessage, body: Uint8Array): void {
     const replica = this.#requireReplica(message.type);
+    this.#options.progress.loads(message.offset + body.byteLength, this.#welcome?.layout);
     if (!this.#loader?.store(message, body)) return this.#awaitAnswer(CHUNK_WANTED, CHUNK_DEADLINE_MS);
     clearTimeout(this.#answerTimer);
     void this.#options.datasetCache?.keep(replica.dataset);

@@ -4,8 +4,9 @@ import type { IncomingMessage } from 'node:http';
 import { isIPv6, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LockstepError } from '../../src/errors.ts';
-import { isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
+import { httpUrl, isLoopback, namesLoopback } from '../../src/protocol/connection.ts';
 import { SUBPROTOCOL } from '../../src/protocol/limits.ts';
+import { authorizationIn } from '../../src/protocol/tab-token.ts';
 import { isAuthorized } from '../../src/protocol/token.ts';
 import type { WorkerTokens } from '../../src/protocol/worker-tokens.ts';
 import { problemOfClient } from '../../src/protocol/tls.ts';
@@ -17,10 +18,20 @@ export interface Refusal {
 }
 
 /** The proofs that a port asks for. */
-interface Proofs {
+export interface Proofs {
   readonly token: string | undefined;
   readonly workerTokens: WorkerTokens | undefined;
   readonly requiresCertificate: boolean;
+  /** The addresses of the page whose tabs may be workers; undefined where there is no page. */
+  readonly page?: PageAddress | undefined;
+}
+
+/** The addresses by which a browser has the page that makes it a worker. */
+export interface PageAddress {
+  /** True where the port itself speaks TLS. */
+  readonly isSecure: boolean;
+  /** The URL that workers use where a proxy stands before the port. */
+  readonly publicUrl?: string | undefined;
 }
 
 /** Returns why the request may not become a WebSocket, or undefined if it may. */
@@ -43,13 +54,33 @@ export function refusalOfReader(request: IncomingMessage, proofs: Proofs): Refus
   return refusalOfStranger(request, proofs);
 }
 
-function refusalOfStranger(
-  request: IncomingMessage,
-  { token, workerTokens, requiresCertificate }: Proofs,
-): Refusal | undefined {
-  const { origin, authorization } = request.headers;
+/** The `Authorization` of a request; that of a tab is among its subprotocols. */
+export function authorizationOf({ headers }: IncomingMessage): string | undefined {
+  const { authorization, origin, 'sec-websocket-protocol': subprotocols = '' } = headers;
+  return origin === undefined ? authorization : authorizationIn(subprotocols);
+}
+
+/**
+ * Tells whether the `Origin` of a request is that of the page. A page elsewhere can give a name of its own the
+ * address of this machine, so without a token that name has to be one of this machine.
+ */
+function isOfPage({ headers: { host, origin } }: IncomingMessage, { page, ...proofs }: Proofs): boolean {
+  if (!page) return false;
+  if (page.publicUrl !== undefined && origin === httpUrl(page.publicUrl).origin) return true;
+  const isOpen = proofs.token === undefined && !proofs.workerTokens;
+  return (!isOpen || namesLoopback(host)) && origin === `${page.isSecure ? 'https' : 'http'}://${host}`;
+}
+
+function refusalOfStranger(request: IncomingMessage, proofs: Proofs): Refusal | undefined {
+  const { token, workerTokens, requiresCertificate } = proofs;
   // Only browsers send one, and any page in a browser on this machine could reach a loopback port.
-  if (origin !== undefined) return { status: 403, message: 'browsers cannot be workers' };
+  if (request.headers.origin !== undefined && !isOfPage(request, proofs)) {
+    const message = proofs.page
+      ? 'the page of another origin cannot be a worker'
+      : 'browsers cannot be workers';
+    return { status: 403, message };
+  }
+  const authorization = authorizationOf(request);
   const problem = requiresCertificate ? problemOfClient(request.socket) : undefined;
   if (problem !== undefined) return { status: 403, message: problem };
   if (token === undefined && !workerTokens) return undefined;

@@ -15,16 +15,19 @@ import type { WorkerTokens } from '../../src/protocol/worker-tokens.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import { isLoopback, SOCKET_OPTIONS } from '../../src/protocol/connection.ts';
 import { plainAddress, WebSocketConnection } from '../../src/protocol/web-socket-connection.ts';
+import { joinPage } from './join-page.ts';
+import type { BrowserWorkers } from './join-page.ts';
 import {
   ConnectionRates,
   SECURE_COST,
+  authorizationOf,
   refusalOf,
   refusalOfReader,
   refuseUpgrade,
   requireTokenBeyondLoopback,
   UnadmittedSockets,
 } from './listener-admission.ts';
-import type { Refusal } from './listener-admission.ts';
+import type { PageAddress, Proofs, Refusal } from './listener-admission.ts';
 
 /** Gets every admitted connection, and sets its listeners before it returns. */
 type OnConnection = (connection: Connection) => void;
@@ -40,6 +43,10 @@ export interface ListenOptions {
   readonly workerTokens?: WorkerTokens | undefined;
   /** Without them the port speaks no TLS. */
   readonly tls?: TlsFiles | undefined;
+  /** The page whose tabs are workers; undefined where there is none. */
+  readonly browserWorkers?: BrowserWorkers | undefined;
+  /** The URL that workers use where a proxy stands before the port. */
+  readonly publicUrl?: string | undefined;
   /** Advice for traffic that is not encrypted; default: to give a certificate. */
   readonly plainHelp?: string | undefined;
   /** Connections beyond this many are refused. */
@@ -116,7 +123,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const admission = new Admission(options);
   const asked = { ...options, status: options.status && new RecentStatus(options.status) };
   const server = createHttpServer({ ...HTTP_LIMITS, tls, log }, (request, response) => {
-    void answerRequest(request, response, asked).catch(() => response.destroy());
+    void answerRequest(request, response, asked, admission).catch(() => response.destroy());
   });
   server.maxConnections = options.maxWorkers + MAX_UNADMITTED;
   guardConnections(server, (socket) => admission.track(socket));
@@ -190,13 +197,20 @@ class Admission {
     return false;
   }
 
+  /** The answer to every worker while none can be taken; undefined where one can. */
+  get refusalOfAll(): Refusal | undefined {
+    return this.#fullRefusal() ?? (this.onConnection ? undefined : notReady(this.#options.status));
+  }
+
+  #fullRefusal(): Refusal | undefined {
+    const { maxWorkers } = this.#options;
+    if (this.connections.size < maxWorkers) return undefined;
+    return { status: 503, message: `all ${maxWorkers} places for workers are taken` };
+  }
+
   decide(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { tls, token, workerTokens, maxWorkers } = this.#options;
-    const isFull = this.connections.size >= maxWorkers;
-    const requiresCertificate = tls?.ca !== undefined;
-    const refusal =
-      refusalOf(request, { token, workerTokens, requiresCertificate }) ??
-      (isFull ? fullRefusal(maxWorkers) : undefined);
+    const { workerTokens } = this.#options;
+    const refusal = refusalOf(request, proofsOf(this.#options)) ?? this.#fullRefusal();
     if (refusal) {
       this.#noteTurnedAway(request.socket, refusal.message);
       return refuseUpgrade(socket, refusal);
@@ -212,7 +226,7 @@ class Admission {
         maxMessageIntervals: MAX_MESSAGE_INTERVALS,
       };
       const id = ++this.#numAdmitted;
-      const { authorization } = request.headers;
+      const authorization = authorizationOf(request);
       const tokenName = workerTokens?.nameOf(authorization);
       const parts = { id, webSocket, socket: request.socket, tokenName };
       const connection = new WebSocketConnection({ ...parts, heartbeat });
@@ -261,10 +275,6 @@ function notReady(status: StatusSource | undefined): Refusal {
   return { status: 503, message: status?.notReady ?? 'the run is being prepared' };
 }
 
-function fullRefusal(maxWorkers: number): Refusal {
-  return { status: 503, message: `all ${maxWorkers} places for workers are taken` };
-}
-
 /** A run about which the same answers are given for a second. */
 class RecentStatus implements StatusSource {
   readonly #source: StatusSource;
@@ -300,12 +310,22 @@ class RecentStatus implements StatusSource {
   }
 }
 
+/** The proofs that a port asks for. */
+function proofsOf({ browserWorkers, publicUrl, tls, token, workerTokens }: ListenOptions): Proofs {
+  const page: PageAddress | undefined = browserWorkers
+    ? { isSecure: tls !== undefined, publicUrl }
+    : undefined;
+  return { token, workerTokens, requiresCertificate: tls?.ca !== undefined, page };
+}
+
 /** Answers a request that is no worker's. What a run does is told to those who might take part. */
 async function answerRequest(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, tls, token, workerTokens }: ListenOptions,
+  options: ListenOptions,
+  admission: Admission,
 ): Promise<void> {
+  const { browserWorkers, status } = options;
   const answer = (code: number, text: string, type = 'text/plain; charset=utf-8'): void => {
     response.writeHead(code, { 'Content-Type': type, 'Cache-Control': 'no-store', Connection: 'close' });
     response.end(request.method === 'HEAD' ? undefined : text);
@@ -315,13 +335,17 @@ async function answerRequest(
   if (path === '/healthz') return answer(200, 'ok');
   if (status && path === '/readyz')
     return status.isReady ? answer(200, 'ready') : answer(503, `${status.notReady}\n`);
+  const isAdmission = browserWorkers !== undefined && path?.endsWith('/join/admission') === true;
+  if (isAdmission) {
+    const refusal = refusalOfReader(request, proofsOf(options)) ?? admission.refusalOfAll;
+    return refusal ? answer(refusal.status, `${refusal.message}\n`) : answer(200, 'workers are taken\n');
+  }
+  const file = browserWorkers ? await joinPage(path ?? '') : undefined;
+  if (file)
+    return void response.writeHead(200, file.headers).end(request.method === 'HEAD' ? '' : file.content);
   if (!status || (path !== '/status' && path !== '/metrics'))
     return answer(404, 'a Lockstep coordinator: workers connect by WebSocket\n');
-  const refusal = refusalOfReader(request, {
-    token,
-    workerTokens,
-    requiresCertificate: tls?.ca !== undefined,
-  });
+  const refusal = refusalOfReader(request, proofsOf(options));
   if (refusal) return answer(refusal.status, `${refusal.message}\n`);
   if (path === '/status') return answer(200, `${stringifyRecord(status.report(), 2)}\n`, 'application/json');
   const { text, type } = await status.page();

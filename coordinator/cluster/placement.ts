@@ -10,7 +10,7 @@ export interface PlacedWorker {
 }
 
 /** The parts of a worker's greeting that its place depends on. */
-type PlaceRequest = Pick<HelloMessage, 'instance' | 'listen' | 'unreachable'>;
+type PlaceRequest = Pick<HelloMessage, 'instance' | 'isTab' | 'listen' | 'unreachable'>;
 
 interface Place {
   readonly instance: string;
@@ -47,14 +47,15 @@ export class Placement {
   }
 
   /** Gives a worker a place here; returns the address of the aggregator that is to take it, if it has none here. */
-  place(worker: PlacedWorker, { instance, listen, unreachable }: PlaceRequest): string | undefined {
+  place(worker: PlacedWorker, { instance, isTab, listen, unreachable }: PlaceRequest): string | undefined {
     const places = [...this.#places.values()];
     for (const place of places) {
       if (place.url === unreachable && place.numMembers === 0) place.url = undefined;
     }
     const isBack = places.some((place) => place.instance === instance);
     const { fanIn, isDistrusted, onBeyond } = this.#options;
-    const mustStay = unreachable !== undefined || isBack || isDistrusted(instance);
+    // An aggregator serves no page, and takes no tab.
+    const mustStay = unreachable !== undefined || isBack || isTab === true || isDistrusted(instance);
     const hasPlace = places.length < fanIn;
     const aggregator = mustStay || hasPlace ? undefined : this.#leastLoaded(places);
     if (aggregator) {

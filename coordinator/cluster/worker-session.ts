@@ -71,6 +71,8 @@ const GREETING_DEADLINE_MS = 30_000;
  * KiB for each take 105 s.
  */
 const LOADING_DEADLINE_MS = 120_000;
+/** Time between two signs of life for a tab, which waits for twelve. */
+const ALIVE_MS = 5000;
 /** Chunks that a worker may wait for at a time; ours asks for four, so that the line is never idle. */
 const MAX_CHUNKS_AHEAD = 8;
 
@@ -94,6 +96,7 @@ export class WorkerSession {
   #context: SessionContext;
   #state: 'greeting' | 'loading' | 'ready' | 'gone' = 'greeting';
   #joinTimer: NodeJS.Timeout;
+  #aliveTimer: NodeJS.Timeout | undefined;
   #bytesAsked = 0;
   /** Chunks that it has asked for and not taken yet. */
   #numChunksAhead = 0;
@@ -148,8 +151,9 @@ export class WorkerSession {
   /** The worker as people know it; by what it says itself, which may be true of several. */
   get name(): string {
     if (!this.#hello) return `a worker of ${this.#connection.remoteAddress}`;
-    const { name, host, pid } = this.#hello;
-    return `worker ${this.number} (${this.#connection.tokenName ?? name ?? host} pid ${pid})`;
+    const { name, host, isTab, pid, runtime } = this.#hello;
+    const who = this.#connection.tokenName ?? name ?? host;
+    return `worker ${this.number} (${who} ${isTab ? `browser ${runtime}` : `pid ${pid}`})`;
   }
 
   /** Queues an encoded message; drops a worker that has stopped reading. */
@@ -284,6 +288,8 @@ export class WorkerSession {
       this.#sendMessage({ type: 'refuse', code: mismatch.code, message: mismatch.message });
       return this.evict(CLOSE.incompatible, mismatch.message);
     }
+    if (hello.isTab)
+      this.#aliveTimer = setInterval(() => this.#sendMessage({ type: 'alive' }), ALIVE_MS).unref();
     const { placement, welcome } = this.#context;
     const url = placement?.place(this, hello);
     if (url !== undefined) return this.#sendOn(url);
@@ -304,7 +310,7 @@ export class WorkerSession {
   /** Makes a file for the results of a worker that may be of this machine. */
   #offerFiles(): SharedMemoryOffer | undefined {
     const { weightsFile } = this.#context;
-    if (!weightsFile || !isLoopback(this.remoteAddress)) return undefined;
+    if (!weightsFile || this.#hello?.isTab || !isLoopback(this.remoteAddress)) return undefined;
     try {
       this.#results = new SharedResults(weightsFile);
     } catch {
@@ -323,7 +329,7 @@ export class WorkerSession {
       return { code: 'E_PROTOCOL_VERSION', message };
     }
     if (!own) {
-      const message = `worker has no ${welcome.numerics} kernels, because its Node.js (${hello.node}, ${hello.platform}) has no relaxed SIMD: use Node.js 22 or newer there, or set numerics: strict`;
+      const message = `worker has no ${welcome.numerics} kernels, because it has no relaxed SIMD (${hello.runtime}, ${hello.platform}): use Node.js 22 or newer there, or set numerics: strict`;
       return { code: 'E_NO_RELAXED_SIMD', message };
     }
     if (own.sha256 !== kernels.sha256) {
@@ -331,7 +337,7 @@ export class WorkerSession {
       return { code: 'E_KERNEL_MISMATCH', message };
     }
     if (own.knownAnswer !== kernels.knownAnswer) {
-      const message = `worker's ${welcome.numerics} kernels give ${short(own.knownAnswer)} for the known-answer shard, not ${short(kernels.knownAnswer)}: its machine (${hello.platform}, Node.js ${hello.node}) computes other bits`;
+      const message = `worker's ${welcome.numerics} kernels give ${short(own.knownAnswer)} for the known-answer shard, not ${short(kernels.knownAnswer)}: its machine (${hello.platform}, ${hello.runtime}) computes other bits`;
       return { code: 'E_KNOWN_ANSWER', message };
     }
     return undefined;
@@ -401,6 +407,7 @@ export class WorkerSession {
     if (this.#state === 'gone') return;
     this.#state = 'gone';
     clearTimeout(this.#joinTimer);
+    clearInterval(this.#aliveTimer);
     this.#results?.close();
     this.#context.placement?.remove(this);
     this.#context.onGone(this, { reason, isPolite: this.#isPolite });

@@ -22,6 +22,7 @@ import { checkpointBytes } from '../training/memory-plan.ts';
 import { localComputeOf, openPort, startCompute } from '../start-compute.ts';
 import type { RosterEvent } from '../cluster/roster-log.ts';
 import type { StartOptions, Workforce } from '../start-compute.ts';
+import { joinLink } from '../cluster/join-page.ts';
 import { Dashboard } from '../dashboard/dashboard.ts';
 import type { DashboardAddress } from '../dashboard/dashboard-server.ts';
 import { adviceFor } from '../output/advice.ts';
@@ -114,6 +115,15 @@ export interface FinishedRun<Metrics = SplitMetrics> {
 /** Disk space for the records and plots of a run. */
 const RECORD_BYTES = 16 * 2 ** 20;
 
+/** Says where the page of tabs that are workers is; on the screen alone, since a log is kept. */
+function showJoinLink({ screen, workforce }: RunOptions, listener: Listener | undefined): void {
+  if (workforce.kind !== 'network' || !workforce.browserWorkers || !listener) return;
+  const { browserWorkers, publicUrl, tls, token, workerTokens } = workforce;
+  const { host, port } = listener;
+  const link = joinLink({ browserWorkers, host, port, publicUrl, tls, token, workerTokens }, screen.isTTY);
+  screen.write(`a browser becomes a worker by opening ${link}\n`);
+}
+
 /** Runs a training from start to end. @throws LockstepError, or the signal's reason. */
 export async function runTraining(given: RunOptions): Promise<FinishedRun> {
   const startedMs = performance.now();
@@ -128,6 +138,7 @@ export async function runTraining(given: RunOptions): Promise<FinishedRun> {
     const status = workforce.kind === 'network' ? new RunStatus(options.config, workforce) : undefined;
     const listener = await openPort(workforce, { log, status });
     closers.unshift(() => listener?.close());
+    showJoinLink(options, listener);
     const dashboard = options.dashboard && (await Dashboard.open(options.dashboard, log));
     closers.unshift(() => dashboard?.close());
     const prepared = await prepare(options);

@@ -42,6 +42,19 @@ export function noRelaxedSimd(host: string, help: string): LockstepError {
   return new LockstepError({ category: 'failure', code: 'E_NO_RELAXED_SIMD', message, help });
 }
 
+/** Logs what the kernels compute with. */
+export function reportWidth(
+  { numerics, width, isInexactAt256 }: KernelModule,
+  log: { info(line: string): void; warn(line: string): void },
+): void {
+  log.info(`${numerics} kernels with ${width}-bit vectors`);
+  if (isInexactAt256) {
+    log.warn(
+      '256-bit vectors are not used, because they gave other bits here: please report the processor and the version of Node.js',
+    );
+  }
+}
+
 /** Binds the kernels to a memory; every thread of a process binds its own instance to the shared one. */
 export function instantiateKernels(
   { module, width }: Pick<KernelModule, 'module' | 'width'>,

@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import v8 from 'node:v8';
 import { LockstepError } from '../errors.ts';
-import type { Logger } from '../log.ts';
 import { pairVectors, trialMemory, tryWidths, wantedWidth, type WidthTrial } from './kernel-width.ts';
 import { instantiateKernels, noRelaxedSimd, requireSimd } from './kernels.ts';
 import type { KernelModule, Kernels, Numerics } from './kernels.ts';
@@ -51,16 +50,6 @@ async function tryModule(module: WebAssembly.Module): Promise<WidthTrial> {
     ([128, 256] as const).map((width) => instantiateKernels({ module, width }, memory)),
   );
   return tryWidths(narrow as Kernels, wide as Kernels, memory);
-}
-
-/** Logs what the kernels compute with. */
-export function reportWidth({ numerics, width, isInexactAt256 }: KernelModule, log: Logger): void {
-  log.info(`${numerics} kernels with ${width}-bit vectors`);
-  if (isInexactAt256) {
-    log.warn(
-      '256-bit vectors are not used, because they gave other bits here: please report the processor and the version of Node.js',
-    );
-  }
 }
 
 /** Loads the fused build; undefined where this Node.js has no relaxed SIMD. */

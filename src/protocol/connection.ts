@@ -43,6 +43,15 @@ export interface Connection {
 /** Time for the peer to answer a goodbye; the default of 30 s would hold up the end of a run. */
 export const CLOSE_TIMEOUT_MS = 3000;
 
+/** A close frame has room for this many bytes of UTF-8. */
+const MAX_REASON_BYTES = 123;
+
+/** The reason, cut between two characters where it does not fit a close frame. */
+export function fitReason(reason: string): string {
+  const { read } = new TextEncoder().encodeInto(reason, new Uint8Array(MAX_REASON_BYTES));
+  return reason.slice(0, read);
+}
+
 /** Tells whether an address, to listen on or of a peer, is of this machine only. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
@@ -67,6 +76,11 @@ export function urlOf({
   readonly isSecure?: boolean | undefined;
 }): string {
   return `${isSecure ? 'wss' : 'ws'}://${hostAndPort(host, port)}`;
+}
+
+/** The address at which an HTTP client reaches what is at a WebSocket's address. */
+export function httpUrl(url: string | URL): URL {
+  return new URL(String(url).replace(/^ws/, 'http'));
 }
 
 /** True where the `Host` of an HTTP request names this machine, and not a name that leads here. */

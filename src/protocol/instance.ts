@@ -4,15 +4,8 @@
 // for having heard the name.
 import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-
-/**
- * The challenge that a worker signs, drawn for one connection, so that a recorded
- * signature fits no other.
- */
-export interface Challenge {
-  readonly run: string;
-  readonly nonce: string;
-}
+import { signedBytes } from './challenge.ts';
+import type { Challenge } from './challenge.ts';
 
 /** An Ed25519 private key in PKCS #8 (RFC 8410), without its last 32 bytes: a seed, which may be any. */
 const PKCS8_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex');
@@ -72,8 +65,4 @@ function isOfSmallOrder(publicKey: Buffer): boolean {
   const unsigned = Buffer.from(publicKey);
   unsigned[31] = (unsigned[31] ?? 0) & 0x7f;
   return SMALL_ORDER.has(unsigned.toString('hex'));
-}
-
-function signedBytes({ run, nonce }: Challenge): Buffer {
-  return Buffer.from(JSON.stringify(['lockstep', run, nonce]));
 }

@@ -1,7 +1,7 @@
 // The numbers both ends of a connection agree on. `docs/protocol.md` gives the reasons in full.
 
 /** Raised with every change of the envelope or of a message; both sides must have the same. */
-export const PROTOCOL_VERSION = 11;
+export const PROTOCOL_VERSION = 12;
 
 /**
  * Asked for and granted in the WebSocket handshake, so that a stranger is turned away

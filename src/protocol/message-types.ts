@@ -44,14 +44,16 @@ export interface HelloMessage {
   readonly kernels: KernelIdentities;
   /** Compute threads, 1 to 256. */
   readonly threads: number;
-  /** Node.js version. */
-  readonly node: string;
+  /** The program that runs it, and its version: `Node.js v22.2.0`, or `Chrome 141` for a tab. */
+  readonly runtime: string;
   readonly platform: string;
   /** The name that its user has given it; its host's stands for it otherwise. */
   readonly name?: string | undefined;
-  /** Host and process id are for people: containers share both. */
+  /** Host and process id are for people: containers share both, and a tab has neither. */
   readonly host: string;
   readonly pid: number;
+  /** True of a tab of a browser, which sees no pings, and so is to get `alive` instead. */
+  readonly isTab?: boolean | undefined;
   /** `Hex64`, the name of the process's `Instance`: a worker that comes back is known by it. */
   readonly instance: string;
   /** The port at which it may take workers of its own, at `host` or the address that it comes from. */
@@ -252,6 +254,11 @@ export interface EvaluateMessage extends TaskMessage {
   readonly type: 'evaluate';
 }
 
+/** The coordinator is there: sent now and then to a tab, whose socket does not show pings. */
+export interface AliveMessage {
+  readonly type: 'alive';
+}
+
 /** The run is over; the worker need not come back. */
 export interface StopMessage {
   readonly type: 'stop';
@@ -280,6 +287,7 @@ export type CoordinatorMessage =
   | RowsMessage
   | TrainMessage
   | EvaluateMessage
+  | AliveMessage
   | StopMessage;
 
 /** Any message. */
@@ -315,4 +323,5 @@ export const TYPE_CODES: { readonly [Type in Message['type']]: number } = {
   stop: 107,
   redirect: 108,
   rows: 109,
+  alive: 110,
 };

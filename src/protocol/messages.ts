@@ -204,11 +204,12 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
       version: text(64),
       kernels: object<KernelIdentities>({ strict: kernelIdentity, fused: optional(kernelIdentity) }),
       threads: integer(1, MAX_THREADS),
-      node: text(64),
+      runtime: text(64),
       platform: text(64),
       name: optional(text(MAX_WORKER_NAME_LENGTH)),
       host: text(MAX_HOST_LENGTH),
       pid: count,
+      isTab: optional(boolean),
       instance: hex(64),
       listen: optional(
         object<NonNullable<HelloMessage['listen']>>({
@@ -323,6 +324,7 @@ const SCHEMAS: { readonly [Type in Message['type']]: Schema<MessageOf<Type>> } =
   },
   train: { fields: object<TrainMessage>({ ...task, step: count }), body: 'u32', agree: refuseWrongBounds },
   evaluate: { fields: object<EvaluateMessage>(task), body: 'u32', agree: refuseWrongBounds },
+  alive: { fields: object<MessageOf<'alive'>>({}), body: 'none' },
   stop: { fields: object<MessageOf<'stop'>>({ reason: text(200) }), body: 'none' },
 };
 

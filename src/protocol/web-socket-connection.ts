@@ -4,12 +4,10 @@ import type { RawData, WebSocket } from 'ws';
 import { noteMessageBuffer } from './buffer-garbage.ts';
 import type { Connection } from './connection.ts';
 import { CLOSE } from './protocol-error.ts';
-import { CLOSE_TIMEOUT_MS } from './connection.ts';
+import { CLOSE_TIMEOUT_MS, fitReason } from './connection.ts';
 
 /** A peer that goes on sending after our goodbye has this much in flight at most; then it is cut off. */
 const MAX_LATE_BYTES = 2 ** 23;
-/** A close frame has room for this many bytes of UTF-8. */
-const MAX_REASON_BYTES = 123;
 /**
  * More is not handed to the WebSocket at once. Node hands everything that waits for a socket to the
  * kernel as one write, and neither reports progress nor lets a ping pass before its end; at 10
@@ -293,10 +291,4 @@ export class WebSocketConnection implements Connection {
 /** An address as people write it: IPv4 without the prefix it has on a dual-stack socket. */
 export function plainAddress(address: string | undefined): string {
   return address?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unknown';
-}
-
-/** The reason, cut between two characters where it does not fit a close frame. */
-function fitReason(reason: string): string {
-  const { read } = new TextEncoder().encodeInto(reason, new Uint8Array(MAX_REASON_BYTES));
-  return reason.slice(0, read);
 }

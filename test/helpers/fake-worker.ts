@@ -13,7 +13,7 @@ import type {
 import { parseCoordinatorMessage } from '../../src/protocol/messages.ts';
 import { connect } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
-import { loadKernelBuilds } from '../../src/known-answer.ts';
+import { loadKernelBuilds } from '../../worker/kernel-builds.ts';
 import { Inbox } from './inbox.ts';
 import type { Ending } from './inbox.ts';
 
@@ -30,7 +30,7 @@ export async function honestHello(): Promise<HelloMessage> {
     version: '9.9.9',
     kernels: identities,
     threads: 1,
-    node: 'v20.0.0',
+    runtime: 'Node.js v20.0.0',
     platform: 'test-x64',
     host: 'fake',
     pid: 1,

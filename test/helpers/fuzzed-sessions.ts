@@ -9,7 +9,6 @@ import type * as Prepare from '../../coordinator/training/prepare.ts';
 import type * as Train from '../../coordinator/training/train.ts';
 import { FIRST_PROGRESS } from '../../coordinator/training/training-progress.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type * as KnownAnswer from '../../src/known-answer.ts';
 import { createLogger } from '../../src/log.ts';
 import { encodeMessage } from '../../src/protocol/envelope.ts';
 import { Instance } from '../../src/protocol/instance.ts';
@@ -26,6 +25,7 @@ import type { Connection } from '../../src/protocol/connection.ts';
 import { parseCoordinatorMessage, parseWorkerMessage } from '../../src/protocol/messages.ts';
 import { CLOSE } from '../../src/protocol/protocol-error.ts';
 import { Screen } from '../../src/screen.ts';
+import type * as KernelBuilds from '../../worker/kernel-builds.ts';
 import type * as Progress from '../../worker/progress.ts';
 import type { Replica } from '../../worker/replica.ts';
 import type * as Session from '../../worker/session.ts';
@@ -44,7 +44,7 @@ const { listen } = await built<typeof Listen>('coordinator/cluster/listener.js')
 const { startCompute } = await built<typeof StartCompute>('coordinator/start-compute.js');
 const { initialState, prepareRun } = await built<typeof Prepare>('coordinator/training/prepare.js');
 const { StopRequest, trainUntil } = await built<typeof Train>('coordinator/training/train.js');
-const { loadKernelBuilds } = await built<typeof KnownAnswer>('src/known-answer.js');
+const { loadKernelBuilds } = await built<typeof KernelBuilds>('worker/kernel-builds.js');
 const { WorkerProgress } = await built<typeof Progress>('worker/progress.js');
 const { runSession } = await built<typeof Session>('worker/session.js');
 
@@ -331,7 +331,8 @@ async function honestSession(
   replica: Replica | undefined,
 ): Promise<Session.SessionEnd> {
   const parts = { connection, replica, instance: new Instance(), kernelBuilds: await kernelBuilds };
-  return runSession({ ...parts, numThreads: 1, takesFiles: true, log, progress }, never);
+  const facts = { runtime: 'test', platform: 'test', host: 'test', pid: process.pid };
+  return runSession({ ...parts, facts, numThreads: 1, takesFiles: true, log, progress }, never);
 }
 
 /** A worker whose coordinators go wrong somewhere in recorded sessions. */

@@ -46,7 +46,12 @@ async function expectBitsOfThisOne(args: readonly string[], cwd: string, platfor
   expect(await bitsOf(args, cwd, platform)).toEqual(await here);
 }
 
-async function bitsOf(args: readonly string[], cwd: string, { node, width = '' }: Platform): Promise<Bits> {
+/** The bits of a training that computes in the process of a Node.js. */
+export async function bitsOf(
+  args: readonly string[],
+  cwd: string,
+  { node, width = '' }: Platform,
+): Promise<Bits> {
   const directory = path.join(temporaryDirectory(), 'run');
   const flags = ['--set', 'plots=false', '--workers', '0', '--run-dir', directory];
   const { exitCode, stderr } = await runCli(['train', ...args, ...flags], {

@@ -142,11 +142,12 @@ const HELLO = {
   version: text(64),
   kernels: fc.record({ strict: kernelIdentity, fused: kernelIdentity }, { requiredKeys: ['strict'] }),
   threads: fc.integer({ min: 1, max: 256 }),
-  node: text(64),
+  runtime: text(64),
   platform: text(64),
   host: text(255),
   pid: count,
   instance: hex(64),
+  isTab: fc.constantFrom(undefined, true, false),
 };
 
 /** Any message, of any type. */
@@ -226,6 +227,7 @@ export const anyMessage: fc.Arbitrary<Sent> = fc.oneof(
     })),
   task('train'),
   task('evaluate'),
+  bare(fc.constant({ type: 'alive' as const })),
   bare(fc.record({ type: fc.constant('stop' as const), reason: text(200) })),
 );
 

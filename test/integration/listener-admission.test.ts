@@ -4,6 +4,7 @@ import net from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { ListenOptions } from '../../coordinator/cluster/listener.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
+import { tokenSubprotocol } from '../../src/protocol/tab-token.ts';
 import { connect } from '../../worker/connection.ts';
 import {
   AUTHORIZATION,
@@ -145,6 +146,116 @@ describe('an address that connects too often', () => {
       onTestFinished(() => void other.destroy());
       other.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
       expect((await other.setEncoding('latin1').toArray()).join('')).toMatch(/^HTTP\/1\.1 200 OK/);
+    },
+  );
+});
+
+describe('the page that makes a tab a worker', () => {
+  const browserWorkers = { isTokenNew: false };
+  const subprotocols = (token: string): string => `lockstep.v1, ${tokenSubprotocol(token)}`;
+
+  /** Opens a port, and asks it for a WebSocket as a tab would; resolves to the answer. */
+  async function joinAs(
+    headers: Readonly<Record<string, string>>,
+    options: Partial<ListenOptions> = {},
+  ): Promise<string> {
+    const port = await listenEchoing({ browserWorkers, ...options });
+    onTestFinished(() => port.close());
+    const client = await RawClient.open(port.port);
+    const named = Object.entries(headers).map(([name, value]) => [
+      name,
+      value.replace('PORT', `${port.port}`),
+    ]);
+    client.socket.write(upgradeRequest(Object.fromEntries(named) as Record<string, string>));
+    await client.untilReceived('\r\n\r\n');
+    const { statusLine } = client;
+    if (statusLine.includes(' 101 ')) return 'taken';
+    await client.untilClosed();
+    return `${statusLine.split(' ')[1]} ${client.afterHead.toString().trim()}`;
+  }
+
+  const HERE = { Host: '127.0.0.1:PORT', Origin: 'http://127.0.0.1:PORT' };
+  const SHOWN = { 'Sec-WebSocket-Protocol': subprotocols(TOKEN) };
+  const OTHER = '403 the page of another origin cannot be a worker';
+
+  it.each<[string, Record<string, string>, Partial<ListenOptions>, string]>([
+    ['of its own origin is taken', { ...HERE, ...SHOWN }, {}, 'taken'],
+    ['without a token is refused', HERE, {}, '401 a token is required'],
+    [
+      'with a wrong token is refused',
+      { ...HERE, 'Sec-WebSocket-Protocol': subprotocols('wrong') },
+      {},
+      '401 wrong token',
+    ],
+    ['of another host is refused', { ...HERE, ...SHOWN, Origin: 'http://example.org' }, {}, OTHER],
+    ['of another port is refused', { ...HERE, ...SHOWN, Origin: 'http://127.0.0.1:1' }, {}, OTHER],
+    ['of another scheme is refused', { ...HERE, ...SHOWN, Origin: 'https://127.0.0.1:PORT' }, {}, OTHER],
+    ['of no origin is refused', { ...HERE, ...SHOWN, Origin: 'null' }, {}, OTHER],
+    [
+      'of the public URL is taken',
+      { ...SHOWN, Host: '10.0.0.1:7', Origin: 'https://example.org' },
+      { publicUrl: 'wss://example.org/lockstep/' },
+      'taken',
+    ],
+    [
+      'is refused where there is no page',
+      { ...HERE, ...SHOWN },
+      { browserWorkers: undefined },
+      '403 browsers cannot be workers',
+    ],
+    ['is taken without a token by the name of this machine', HERE, { token: undefined }, 'taken'],
+    [
+      'is refused without a token by a name that leads here',
+      { Host: 'example.org:PORT', Origin: 'http://example.org:PORT' },
+      { token: undefined },
+      OTHER,
+    ],
+  ])('a tab %s', async (_, headers, options, expected) => {
+    expect(await joinAs(headers, options)).toBe(expected);
+  });
+
+  it('a worker of Node.js shows its token in a header, not as a subprotocol', async () => {
+    expect(await joinAs(SHOWN)).toBe('401 a token is required');
+  });
+
+  it('the page and its files are served with strict headers, at any path, and only where they are wanted', async () => {
+    const port = await listenEchoing({ browserWorkers });
+    onTestFinished(() => port.close());
+    const get = (path: string): Promise<Response> => fetch(`http://127.0.0.1:${port.port}${path}`);
+    for (const path of ['/join', '/a/path/join', '/join/tab.js', '/join/kernels-strict.wasm']) {
+      const { status, headers } = await get(path);
+      expect([status, headers.get('cache-control')]).toEqual([200, 'no-store']);
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('x-frame-options')).toBe('DENY');
+      const policy = headers.get('content-security-policy') ?? '';
+      expect(policy).toMatch(/^default-src 'none'; .*frame-ancestors 'none'$/);
+      expect(policy).not.toMatch(/unsafe-inline|unsafe-eval'(?<!wasm-unsafe-eval')|\*/);
+    }
+    expect(await (await get('/join')).text()).toContain('<title>Lockstep worker</title>');
+    expect((await get('/join/none.js')).status).toBe(404);
+    expect((await fetch(`http://127.0.0.1:${echo.port.port}/join`)).status).toBe(404);
+    expect((await fetch(`http://127.0.0.1:${echo.port.port}/join/tab.js`)).status).toBe(404);
+  });
+
+  it.each([
+    [AUTHORIZATION, {}, 200, 'workers are taken'],
+    [{}, {}, 401, 'a token is required'],
+    [{ Authorization: 'Bearer wrong' }, {}, 401, 'wrong token'],
+    [AUTHORIZATION, { onConnection: undefined }, 503, 'the run is being prepared'],
+    [AUTHORIZATION, { maxWorkers: 0 }, 503, 'all 0 places for workers are taken'],
+    [
+      AUTHORIZATION,
+      { browserWorkers: undefined },
+      404,
+      'a Lockstep coordinator: workers connect by WebSocket',
+    ],
+  ] as const)(
+    'a tab that is refused may ask why: %o %o',
+    async (headers, options: Partial<ListenOptions>, status, text) => {
+      const port = await listenEchoing({ browserWorkers, ...options });
+      onTestFinished(() => port.close());
+      const response = await fetch(`http://127.0.0.1:${port.port}/a/join/admission`, { headers });
+      expect([response.status, (await response.text()).trim()]).toEqual([status, text]);
     },
   );
 });

@@ -12,7 +12,8 @@ import type { ListenOptions } from '../../coordinator/cluster/listener.ts';
 import { formatError, LockstepError } from '../../src/errors.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Connection } from '../../src/protocol/connection.ts';
-import { connect, ConnectError, retryDelayMs } from '../../worker/connection.ts';
+import { ConnectError, retryDelayMs } from '../../worker/connect-failure.ts';
+import { connect } from '../../worker/connection.ts';
 import type { ConnectOptions } from '../../worker/connection.ts';
 import { startTcpServer } from '../helpers/tcp-server.ts';
 

@@ -272,6 +272,7 @@ describe('a coordinator', () => {
       replica: undefined,
       takesFiles: true,
       instance: new Instance(),
+      facts: { runtime: 'Node.js v20.0.0', platform: 'test-x64', host: 'fake', pid: 1 },
       log,
       progress: new WorkerProgress(new Screen(), log),
     };

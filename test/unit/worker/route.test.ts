@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LockstepError } from '../../../src/errors.ts';
-import { ConnectError } from '../../../worker/connection.ts';
+import { ConnectError } from '../../../worker/connect-failure.ts';
 import { Route } from '../../../worker/route.ts';
 import type { SessionEnd } from '../../../worker/session.ts';
 

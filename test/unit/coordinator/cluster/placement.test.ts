@@ -17,7 +17,7 @@ class Tree {
 
   place(
     instance: string,
-    options: Pick<HelloMessage, 'listen' | 'unreachable'> = { listen: { port: 1 } },
+    options: Pick<HelloMessage, 'isTab' | 'listen' | 'unreachable'> = { listen: { port: 1 } },
   ): string | undefined {
     const worker = { remoteAddress: instance };
     const url = this.placement.place(worker, { ...({} as HelloMessage), instance, ...options });
@@ -55,6 +55,13 @@ describe('places in a tree', () => {
     expect(tree.numBeyond).toBe(2);
     expect(tree.place('d')).toBe('ws://c:1');
     expect(tree.numBeyond).toBe(2);
+  });
+
+  it('a tab has its place at the coordinator, since no aggregator could take it', () => {
+    const tree = new Tree(1);
+    tree.place('a');
+    expect([tree.place('tab', { isTab: true }), tree.place('b')]).toEqual([undefined, 'ws://a:1']);
+    expect(tree.numBeyond).toBe(0);
   });
 
   it('a worker that names its own host is reached there, and IPv6 addresses have brackets', () => {

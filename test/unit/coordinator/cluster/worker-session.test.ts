@@ -29,7 +29,7 @@ const HELLO: HelloMessage = {
   version: '9.9.9',
   kernels: { strict: KERNELS },
   threads: 1,
-  node: 'v20.0.0',
+  runtime: 'Node.js v20.0.0',
   platform: 'test-x64',
   host: 'fake',
   pid: 1,
@@ -161,6 +161,23 @@ describe('a worker session', () => {
     await vi.advanceTimersByTimeAsync(1);
     expect(connection.calls).toEqual(['dropQueued', 'close 4403 did not say hello for 30 s']);
     expect(ends).toEqual([{ reason: 'did not say hello for 30 s', isPolite: false }]);
+  });
+
+  it('a tab gets a sign of life every 5 s as long as it is there, and its name is that of its browser', async () => {
+    connection.hear({ ...HELLO, name: 'browser-1f3a/1', runtime: 'Chrome 141', isTab: true });
+    expect(session.name).toBe('worker 1 (browser-1f3a/1 browser Chrome 141)');
+    await vi.advanceTimersByTimeAsync(15_000);
+    const types = connection.sent.map(({ type }) => type);
+    expect(types).toEqual(['welcome', 'alive', 'alive', 'alive']);
+    connection.lose(1001);
+    await vi.advanceTimersByTimeAsync(15_000);
+    expect(connection.sent).toHaveLength(4);
+  });
+
+  it('a worker of Node.js, which sees pings, gets no other sign of life', async () => {
+    greet();
+    await vi.advanceTimersByTimeAsync(15_000);
+    expect(connection.sent.map(({ type }) => type)).toEqual(['welcome']);
   });
 
   it('a worker has 120 s to ask for a chunk of the dataset, and 120 s for each part of it', async () => {

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { loadKernelModule } from '../../../../src/kernels/load-kernels.ts';
-import { loadKernelBuilds } from '../../../../src/known-answer.ts';
+import { loadKernelBuilds } from '../../../../worker/kernel-builds.ts';
 
 const NODE = `this Node.js (${process.version}, ${process.arch})`;
 const FUSED_FILE = createRequire(import.meta.url).resolve('#kernels-fused.wasm');
