@@ -128,16 +128,7 @@ export class RunRecorder implements TrainingObserver {
   readonly #startedMs: number;
   #progress: Progress | undefined;
 
-  constructor({
-    config,
-    data,
-    directory,
-    objects = [],
-    screen,
-    log,
-    resumed,
-    takeover,
-  }: RunRecorderOptions) {
+  constructor({ config, data, directory, objects = [], screen, log, resumed, takeover }: RunRecorderOptions) {
     this.#metricsFile = new JsonlMetricLogger(directory.metricsPath, directory.requireHeld);
     if (resumed) this.#metricsFile.keepLeading(wasLoggedBefore(resumed));
     this.#events = new JsonlFile(directory.eventsPath, directory.requireHeld);
