@@ -160,19 +160,27 @@ describe('a standby', () => {
     expect(steps).toHaveLength(4500);
   });
 
-  it('a run that a person stops is not taken up by its standby, nor by one that comes later', async () => {
-    const { run, leader, standby, worker } = await startPair(ENDLESS);
-    leader.signal('SIGINT');
-    expect((await leader.finished).exitCode).toBe(130);
-    const message = `error[E_RUN_STOPPED]: run: the run has ended (interrupted by SIGINT), and a standby does not take it up`;
-    for (const command of [standby, startCandidate(run, 0)]) {
-      const { exitCode, stderr } = await command.finished;
-      expect(exitCode).toBe(130);
-      expect(stderr).toContain(message);
-    }
-    expect(readEvents(run.directory).at(-1)).toBe('runEnded');
-    await end(worker);
-  });
+  it.each([
+    ['waits for', false],
+    ['kills at once', true],
+  ])(
+    'a run that a person stops and %s is not taken up by its standby, nor by one that comes later',
+    async (_, isKilled) => {
+      const { run, leader, standby, worker } = await startPair(ENDLESS);
+      leader.signal('SIGINT');
+      await leader.untilStderr(/SIGINT: stopping/);
+      if (isKilled) leader.signal('SIGKILL');
+      expect([130, null]).toContain((await leader.finished).exitCode);
+      const message = `error[E_RUN_STOPPED]: run: the run has ended (interrupted by SIGINT), and a standby does not take it up`;
+      for (const command of [standby, startCandidate(run, 0)]) {
+        const { exitCode, stderr } = await command.finished;
+        expect(exitCode).toBe(130);
+        expect(stderr).toContain(message);
+      }
+      expect(takeovers(run)).toEqual([]);
+      await end(worker);
+    },
+  );
 
   it('a run that diverges is not taken up by its standby', async () => {
     const run = await standbyRun({
