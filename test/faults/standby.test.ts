@@ -149,6 +149,23 @@ describe('a standby', () => {
     expect(hashFiles(run.directory)).toEqual(before);
   });
 
+  it('a leader that goes on after another has taken over spoils nothing of what that one writes', async () => {
+    const { run, leader, standby, worker } = await startPair(CONFIG, ['--lease', '2']);
+    leader.signal('SIGSTOP');
+    await untilLeading(run, standby);
+    leader.signal('SIGCONT');
+    const { exitCode, stderr } = await leader.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`no longer has the run: pid ${standby.pid} on host`);
+    await expectUndisturbedEnd({ command: standby, directory: run.directory }, CONFIG);
+    await worker.finished;
+    // Nothing of the first one stands after the takeover: its next step would have been another one.
+    const events = readRecords(run.directory, 'events.jsonl');
+    const steps = events.slice(events.findIndex(({ type }) => type === 'runTakenOver'));
+    const numbers = steps.flatMap(({ step, type }) => (type === 'stepDone' ? Number(step) : []));
+    expect(numbers).toEqual(numbers.map((_, index) => Number(numbers[0]) + index));
+  });
+
   it('a leader that is told to terminate hands over at once, with every step that it has taken', async () => {
     const { run, leader, standby, worker } = await startPair(CONFIG);
     leader.signal('SIGTERM');
