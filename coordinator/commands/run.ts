@@ -153,7 +153,11 @@ export async function runTraining(given: RunOptions): Promise<FinishedRun> {
     });
     const open = await openRun({ ...run, directory, listener, status, dashboard, startedMs });
     closers.unshift(() => (directory.loss ? undefined : open.mirror?.finish()));
+    const noteStop = (): void =>
+      open.recorder.event({ type: 'stopRequested', ...unfinishedEnd(given.signal.reason) });
+    given.signal.addEventListener('abort', noteStop, { once: true });
     closers.unshift(
+      () => given.signal.removeEventListener('abort', noteStop),
       () => (directory.loss ? open.recorder.abandon() : open.recorder.close(end as Summary | UnfinishedEnd)),
       () => options.logFile.close(),
     );

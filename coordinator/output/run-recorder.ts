@@ -67,6 +67,8 @@ export type RunEvent =
   /** The training has ended before its last epoch: by `earlyStopping`, or by who asked for it. */
   | { readonly type: 'trainingStopped'; readonly step: number; readonly epoch: number; readonly by: string }
   | { readonly type: 'runFinished'; readonly weightsSha256: string }
+  /** Told at once: who asks twice leaves no time for `runEnded`. */
+  | ({ readonly type: 'stopRequested' } & UnfinishedEnd)
   | ({ readonly type: 'runEnded' } & UnfinishedEnd);
 
 /** The end of a run that did not finish. */

@@ -233,7 +233,8 @@ class EventReader {
     else if (type === 'checkpointSaved') this.numTakeovers = 0;
     else if (type === 'runTakenOver') this.numTakeovers++;
     else if (type === 'runFinished') this.isFinished = true;
-    else if (type === 'runEnded') this.end = { reason: String(reason), exitCode: Number(exitCode) };
+    else if (type === 'stopRequested' || type === 'runEnded')
+      this.end = { reason: String(reason), exitCode: Number(exitCode) };
     else if (type === 'runStarted') [this.isFinished, this.end] = [false, undefined];
   }
 }

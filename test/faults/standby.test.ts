@@ -149,6 +149,23 @@ describe('a standby', () => {
     expect(hashFiles(run.directory)).toEqual(before);
   });
 
+  it('a leader that goes on after another has taken over spoils nothing of what that one writes', async () => {
+    const { run, leader, standby, worker } = await startPair(CONFIG, ['--lease', '2']);
+    leader.signal('SIGSTOP');
+    await untilLeading(run, standby);
+    leader.signal('SIGCONT');
+    const { exitCode, stderr } = await leader.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`no longer has the run: pid ${standby.pid} on host`);
+    await expectUndisturbedEnd({ command: standby, directory: run.directory }, CONFIG);
+    await worker.finished;
+    // Nothing of the first one stands after the takeover: its next step would have been another one.
+    const events = readRecords(run.directory, 'events.jsonl');
+    const steps = events.slice(events.findIndex(({ type }) => type === 'runTakenOver'));
+    const numbers = steps.flatMap(({ step, type }) => (type === 'stepDone' ? Number(step) : []));
+    expect(numbers).toEqual(numbers.map((_, index) => Number(numbers[0]) + index));
+  });
+
   it('a leader that is told to terminate hands over at once, with every step that it has taken', async () => {
     const { run, leader, standby, worker } = await startPair(CONFIG);
     leader.signal('SIGTERM');
@@ -160,19 +177,27 @@ describe('a standby', () => {
     expect(steps).toHaveLength(4500);
   });
 
-  it('a run that a person stops is not taken up by its standby, nor by one that comes later', async () => {
-    const { run, leader, standby, worker } = await startPair(ENDLESS);
-    leader.signal('SIGINT');
-    expect((await leader.finished).exitCode).toBe(130);
-    const message = `error[E_RUN_STOPPED]: run: the run has ended (interrupted by SIGINT), and a standby does not take it up`;
-    for (const command of [standby, startCandidate(run, 0)]) {
-      const { exitCode, stderr } = await command.finished;
-      expect(exitCode).toBe(130);
-      expect(stderr).toContain(message);
-    }
-    expect(readEvents(run.directory).at(-1)).toBe('runEnded');
-    await end(worker);
-  });
+  it.each([
+    ['waits for', false],
+    ['kills at once', true],
+  ])(
+    'a run that a person stops and %s is not taken up by its standby, nor by one that comes later',
+    async (_, isKilled) => {
+      const { run, leader, standby, worker } = await startPair(ENDLESS);
+      leader.signal('SIGINT');
+      await leader.untilStderr(/SIGINT: stopping/);
+      if (isKilled) leader.signal('SIGKILL');
+      expect([130, null]).toContain((await leader.finished).exitCode);
+      const message = `error[E_RUN_STOPPED]: run: the run has ended (interrupted by SIGINT), and a standby does not take it up`;
+      for (const command of [standby, startCandidate(run, 0)]) {
+        const { exitCode, stderr } = await command.finished;
+        expect(exitCode).toBe(130);
+        expect(stderr).toContain(message);
+      }
+      expect(takeovers(run)).toEqual([]);
+      await end(worker);
+    },
+  );
 
   it('a run that diverges is not taken up by its standby', async () => {
     const run = await standbyRun({

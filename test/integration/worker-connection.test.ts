@@ -169,6 +169,23 @@ describe('a connection that fails', () => {
     expect(rest).toEqual({ exitCode: 5, isRetryable: true });
   });
 
+  it('a connection to a standby is retried, and says who leads', async () => {
+    const status = {
+      isReady: false,
+      notReady: 'standby: node1:7700 leads',
+      report: () => ({}),
+      page: () => Promise.resolve({ text: '', type: 'text/plain' }),
+    };
+    const { url } = await coordinator({ onConnection: undefined, status });
+    expect(await failureOf({ url, token: TOKEN })).toEqual({
+      text:
+        'error[E_COORDINATOR_STANDBY]: HOST takes no workers (standby: node1:7700 leads)\n' +
+        '  help: give the URL of the one that leads too',
+      exitCode: 5,
+      isRetryable: true,
+    });
+  });
+
   it('a connection to a coordinator without a free place is retried', async () => {
     const { url } = await coordinator();
     (await connect({ url, token: TOKEN })).onMessage(() => undefined);

@@ -224,6 +224,7 @@ const EVENT_NAMES: Readonly<Record<string, string>> = {
   workersCameAndWent: 'workers',
   trainingStopped: 'stopped early',
   runFinished: 'run finished',
+  stopRequested: 'told to stop',
   runEnded: 'run ended',
 };
 const TROUBLE = new Set(['workerBanned', 'runRolledBack', 'runTakenOver', 'runEnded']);
