@@ -27,7 +27,10 @@ export interface StatusArguments extends TlsFlags {
   readonly json?: boolean;
 }
 
+/** Longest silence. */
 const TIMEOUT_MS = 10_000;
+/** Time for the whole answer. */
+const DEADLINE_MS = 60_000;
 /** 1,024 workers take some 300 KB. */
 const MAX_ANSWER_BYTES = 2 ** 22;
 
@@ -72,6 +75,9 @@ function fetchReport(
       request.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)),
     );
     request.once('error', fail);
+    const late = new Error(`no whole answer within ${DEADLINE_MS / 1000} s`);
+    const timer = setTimeout(() => request.destroy(late), DEADLINE_MS);
+    request.once('close', () => clearTimeout(timer));
   });
 }
 
@@ -79,6 +85,8 @@ function fetchReport(
 function parseReport(text: string): StatusReport | undefined {
   try {
     const report = parseJson(text) as StatusReport;
+    // Something else may have these fields; what cannot be laid out is no report.
+    formatStatus(report);
     return typeof report.state === 'string' && Array.isArray(report.workers) ? report : undefined;
   } catch {
     return undefined;

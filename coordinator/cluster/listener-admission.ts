@@ -142,7 +142,8 @@ export class ConnectionRates {
   /** Notes a connection that ended by a fault of the worker. */
   noteFault(address: string, nowMs = performance.now()): void {
     const network = networkOf(address);
-    this.#remember(network, Math.max(0, this.#countOf(network, nowMs) - FAULT_COST), nowMs);
+    // Below zero: the next connection has to wait for it.
+    this.#remember(network, Math.max(-HASTE.atOnce, this.#countOf(network, nowMs) - FAULT_COST), nowMs);
   }
 
   #countOf(network: string, nowMs: number): number {

@@ -55,7 +55,7 @@ export function serverTlsOf(flags: TlsFlags): TlsFiles | undefined {
   const files = tlsFilesOf(flags);
   if (files.cert !== undefined) return files;
   if (files.ca === undefined) return undefined;
-  const help = 'give --tls-cert and --tls-key as well';
+  const help = 'give --tls-cert and --tls-key as well, or leave --tls-ca and LOCKSTEP_TLS_CA out';
   throw tlsError(
     'E_TLS_FLAGS',
     '--tls-ca alone makes no secure port: it says whose certificates are taken',

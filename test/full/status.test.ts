@@ -1,8 +1,11 @@
 // What a coordinator and its workers say about themselves while they run: names, numbers, `/status`, `/metrics`
 // and `lockstep status`.
+import { once } from 'node:events';
 import fs from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { StatusReport } from '../../coordinator/output/run-status.ts';
 import { runCli, type CliProcess } from '../helpers/cli.ts';
 import { startCoordinator, startWorker, TOKEN } from '../helpers/network-run.ts';
@@ -98,6 +101,25 @@ describe('the status of a run', () => {
     });
     for (const name of ['a', 'b']) startWorker(run, run.url, { flags: ['--name', name] });
     await expectUndisturbedEnd(run);
+  });
+
+  it.each([
+    '{"state":"training","workers":[null]}',
+    '{"state":"training","workers":[],"metrics":null}',
+    '[]',
+    '"\\u001b[31m"',
+  ])('an answer that is no status is an error of one line: %s', async (answer) => {
+    const server = createServer((_, response) => response.end(answer)).listen(0, '127.0.0.1');
+    onTestFinished(() => void server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { exitCode, stderr } = await runCli(['status', `ws://127.0.0.1:${port}`], {
+      cwd: temporaryDirectory(),
+    });
+    expect(stderr).toMatch(
+      /^error\[E_STATUS\]: \S+ does not tell the status of a run \(HTTP 200: \P{Cc}*\)\n/u,
+    );
+    expect(exitCode).toBe(5);
   });
 
   it('a coordinator knows a worker that comes back by its number', async () => {

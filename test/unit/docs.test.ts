@@ -164,6 +164,7 @@ describe('docs/cli.md', () => {
       'bench network',
       'bench simulate',
       'bench train',
+      'bench floods',
     ];
     expect([...commands].sort()).toEqual(expected.sort());
     expect(flags).toContain('--min-workers');

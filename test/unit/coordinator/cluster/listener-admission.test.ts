@@ -33,7 +33,9 @@ describe('the rate of connections', () => {
     rates.noteFault('192.0.2.1', 0);
     expect(countAllowed(rates, '192.0.2.1', 0)).toBe(462);
     rates.noteFault('192.0.2.1', 0);
-    expect(countAllowed(rates, '192.0.2.1', 1000)).toBe(100);
+    expect(countAllowed(rates, '192.0.2.1', 1000)).toBe(50);
+    for (let fault = 0; fault < 1000; fault++) rates.noteFault('192.0.2.1', 1000);
+    expect(countAllowed(rates, '192.0.2.1', 7000)).toBe(88);
   });
 
   it('an address that connects too often leaves others what is theirs', () => {
