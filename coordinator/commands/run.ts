@@ -32,7 +32,8 @@ import type { Summary } from '../output/summary.ts';
 import { largestTarget, measureBaseline } from '../training/baseline.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
-import { CheckpointMirror, openMirror } from '../object-storage/checkpoint-mirror.ts';
+import { openMirror } from '../object-storage/checkpoint-mirror.ts';
+import { Mirror } from '../object-storage/mirror.ts';
 import { copyHere, findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { startOrResume } from '../persistence/run-start.ts';
@@ -225,7 +226,7 @@ interface OpenParts {
 interface OpenRun extends PreparedTraining, OpenParts {
   readonly start: RunStart;
   readonly recorder: RunRecorder;
-  readonly mirror: CheckpointMirror | undefined;
+  readonly mirror: Mirror | undefined;
 }
 
 /** Restores the state that the run starts from, and opens its records. */
@@ -245,11 +246,11 @@ async function openRun(run: PreparedTraining & OpenParts): Promise<OpenRun> {
   const records = { config, data, objects, directory, screen, log, resumed };
   const recorder = directory.openRecords(() => new RunRecorder(records));
   const numKept = config.checkpoint ? config.checkpoint.keep : 1;
-  const mirror = mirrored && new CheckpointMirror({ ...mirrored, directory: directory.path, numKept, log });
+  const mirror = mirrored && new Mirror({ ...mirrored, directory: directory.path, numKept }, log);
   start.onSaved = (saved) => {
     directory.becomeLatest((message) => log.warn(message));
     recorder.saved(saved);
-    mirror?.noteSaved(saved);
+    mirror?.noteSaved(saved.path);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
   run.dashboard?.show(directory.path, stepsPerEpoch(prepared));
