@@ -39,7 +39,8 @@ import type { Summary } from '../output/summary.ts';
 import { largestTarget, measureBaseline } from '../training/baseline.ts';
 import { initialState, prepareRun } from '../training/prepare.ts';
 import type { PreparedRun } from '../training/prepare.ts';
-import { CheckpointMirror, openMirror } from '../object-storage/checkpoint-mirror.ts';
+import { openMirror } from '../object-storage/checkpoint-mirror.ts';
+import { Mirror } from '../object-storage/mirror.ts';
 import { copyHere, findResumeSource } from '../persistence/resume.ts';
 import type { ResumeSource } from '../persistence/resume.ts';
 import { runIdentity } from '../persistence/run-identity.ts';
@@ -337,7 +338,7 @@ interface OpenParts {
 interface OpenRun extends PreparedTraining, RunTurn, OpenParts {
   readonly start: RunStart;
   readonly recorder: RunRecorder;
-  readonly mirror: CheckpointMirror | undefined;
+  readonly mirror: Mirror | undefined;
 }
 
 /** Restores the state that the run starts from, and opens its records. */
@@ -358,11 +359,11 @@ async function openRun(run: PreparedTraining & RunTurn & OpenParts): Promise<Ope
   const records = { config, data, objects, directory, screen, log, resumed, takeover };
   const recorder = directory.openRecords(() => new RunRecorder(records));
   const numKept = config.checkpoint ? config.checkpoint.keep : 1;
-  const mirror = mirrored && new CheckpointMirror({ ...mirrored, directory: directory.path, numKept, log });
+  const mirror = mirrored && new Mirror({ ...mirrored, directory: directory.path, numKept }, log);
   start.onSaved = (saved) => {
     directory.becomeLatest((message) => log.warn(message));
     recorder.saved(saved);
-    mirror?.noteSaved(saved);
+    mirror?.noteSaved(saved.path);
   };
   start.onRolledBack = (point) => recorder.wentBack(point);
   run.dashboard?.show(directory.path, stepsPerEpoch(prepared));

@@ -22,7 +22,8 @@ import type { Logger } from '../../src/log.ts';
 import { countOf } from '../../src/printable.ts';
 import { openRegularFile } from '../../src/regular-file.ts';
 import { copyObject, noAddress, patiently, type FetchOptions } from './fetch-objects.ts';
-import { ObjectStore, type UploadedFile } from './object-store.ts';
+import type { MirrorData } from './mirror.ts';
+import { ObjectStore, StorageError, type UploadedFile } from './object-store.ts';
 
 /** The folder of checkpoints, in a run's directory and under its prefix. */
 const CHECKPOINTS = 'checkpoints';
@@ -32,7 +33,7 @@ const RECORDS = ['config.yaml', 'metrics.jsonl', 'events.jsonl', 'output.log'];
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 60_000;
 /** Time at the end of a run in which the last files are to arrive. */
-const FINISH_DEADLINE_MS = 600_000;
+export const FINISH_DEADLINE_MS = 600_000;
 
 /** A prefix of a bucket that holds one run. */
 export class MirroredRun {
@@ -59,8 +60,8 @@ export class MirroredRun {
   }
 
   /** The checkpoints that are there, the newest first; their paths are keys. @throws StorageError */
-  async list(options?: FetchOptions): Promise<Generation[]> {
-    const found = await patiently(() => this.store.list(this.keyOf(`${CHECKPOINTS}/`)), options);
+  async list(): Promise<Generation[]> {
+    const found = await this.store.list(this.keyOf(`${CHECKPOINTS}/`));
     return found.flatMap(({ key }) => generationOf(key) ?? []).sort((a, b) => b.step - a.step);
   }
 
@@ -141,8 +142,10 @@ export class CheckpointMirror {
   /** Cuts a pause short. */
   #wake = new AbortController();
   #numFailures = 0;
-  /** Files that are still to be copied at the end. */
-  #missing: readonly string[] = [];
+  /** The last failure. */
+  #reason = '';
+  /** Files that are still to be copied at the end; undefined before. */
+  #missing: readonly string[] | undefined;
 
   constructor(options: CheckpointMirrorOptions) {
     this.#options = options;
@@ -151,7 +154,7 @@ export class CheckpointMirror {
   }
 
   /** Copies a checkpoint that is on the disk, in its own time. */
-  noteSaved({ path: file }: Pick<Generation, 'path'>): void {
+  noteSaved(file: string): void {
     this.#copied.delete(path.basename(file));
     this.#start();
   }
@@ -161,7 +164,7 @@ export class CheckpointMirror {
    * @throws LockstepError (exit 5) that names what has not arrived in time
    */
   async finish(deadlineMs = FINISH_DEADLINE_MS): Promise<void> {
-    const { log, run } = this.#options;
+    const { directory, log, run } = this.#options;
     this.#isEnding = true;
     log.info(`waiting until the run is in ${run.url}`);
     this.#start();
@@ -176,7 +179,9 @@ export class CheckpointMirror {
       await this.#copying;
     }
     run.store.close();
-    if (this.#missing.length > 0) throw incomplete(run.url, this.#missing, deadlineMs);
+    const missing =
+      this.#missing ?? (await this.#missingHere(await listGenerations(path.join(directory, CHECKPOINTS))));
+    if (missing.length > 0) throw incomplete(run.url, missing, this.#reason);
     log.info(`the run is in ${run.url}`);
   }
 
@@ -194,19 +199,22 @@ export class CheckpointMirror {
         this.#numFailures = 0;
       } catch (error) {
         this.#isDue = true;
-        if (!this.#abort.signal.aborted) await this.#pauseAfter(error);
+        if (this.#abort.signal.aborted) break;
+        this.#reason = (error as Error).message;
+        // Nobody gives this run more rights at its end.
+        if (this.#missing && error instanceof StorageError && !error.isTransient) break;
+        await this.#pauseAfter();
       }
     }
     this.#copying = undefined;
   }
 
-  async #pauseAfter(error: unknown): Promise<void> {
+  async #pauseAfter(): Promise<void> {
     const { log, run } = this.#options;
     const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#numFailures++);
-    const { message } = error as Error;
     const level = this.#numFailures === 1 || pauseMs === LONGEST_PAUSE_MS ? 'warn' : 'debug';
     log[level](
-      `${run.url} is not up to date: ${message}; trying again in ${pauseMs / 1000} s, the run goes on`,
+      `${run.url} is not up to date: ${this.#reason}; trying again in ${pauseMs / 1000} s, the run goes on`,
     );
     // At the end a pause that began before is not waited for.
     if (this.#wake.signal.aborted) this.#wake = new AbortController();
@@ -218,21 +226,33 @@ export class CheckpointMirror {
     const { directory, run } = this.#options;
     const isEnding = this.#isEnding;
     const generations = await listGenerations(path.join(directory, CHECKPOINTS));
-    const checkpoints = generations.filter(({ path: file }) => !this.#copied.has(path.basename(file)));
-    const others = isEnding ? await filesOf(directory) : RECORDS;
-    const missing = new Set([
-      ...others,
-      ...checkpoints.map((generation) => nameIn(directory, generation.path)),
-    ]);
-    if (isEnding) this.#missing = [...missing];
     // The records first: they are to hold every step up to the checkpoint.
-    for (const name of missing) {
-      await this.#copy(name);
-      missing.delete(name);
-      if (isEnding) this.#missing = [...missing];
+    const names = isEnding
+      ? await this.#missingHere(generations)
+      : [...RECORDS, ...this.#notCopied(generations)];
+    for (const [index, name] of names.entries()) {
+      if (isEnding) this.#missing = names.slice(index);
+      const base = path.basename(name);
+      // One that is written anew meanwhile is taken off again.
+      this.#copied.add(base);
+      await this.#copy(name).catch((error: unknown) => {
+        this.#copied.delete(base);
+        throw error;
+      });
     }
-    for (const { path: file } of checkpoints) this.#copied.add(path.basename(file));
+    if (isEnding) this.#missing = [];
     for (const { path: key } of this.#unwanted(await run.list(), generations)) await run.store.remove(key);
+  }
+
+  /** Names of all files that the end of the run has to copy. */
+  async #missingHere(generations: readonly Generation[]): Promise<string[]> {
+    return [...(await filesOf(this.#options.directory)), ...this.#notCopied(generations)];
+  }
+
+  #notCopied(generations: readonly Generation[]): string[] {
+    return generations
+      .filter(({ path: file }) => !this.#copied.has(path.basename(file)))
+      .map(({ path: file }) => nameIn(this.#options.directory, file));
   }
 
   async #copy(name: string): Promise<void> {
@@ -300,11 +320,11 @@ async function hashFile(file: string): Promise<UploadedFile> {
 export async function openMirror(
   { checkpoint }: Config,
   { isResuming, ...options }: FetchOptions & { readonly isResuming: boolean },
-): Promise<Pick<CheckpointMirrorOptions, 'run' | 'there'> | undefined> {
+): Promise<Pick<MirrorData, 'url' | 'there'> | undefined> {
   if (!checkpoint || checkpoint.mirror === undefined) return undefined;
   const run = await MirroredRun.open(checkpoint.mirror);
-  const there = await run.list(options);
-  if (there.length === 0 || isResuming) return { run, there };
+  const there = await patiently(() => run.list(), options).finally(() => run.store.close());
+  if (there.length === 0 || isResuming) return { url: run.url, there };
   throw new LockstepError({
     category: 'usage',
     code: 'E_MIRROR_EXISTS',
@@ -324,12 +344,12 @@ export function refuseMirror({ checkpoint }: Config, what: string): void {
   });
 }
 
-function incomplete(url: string, missing: readonly string[], deadlineMs: number): LockstepError {
+function incomplete(url: string, missing: readonly string[], reason: string): LockstepError {
   const files = countOf(missing.length, 'file');
   return new LockstepError({
     category: 'network',
     code: 'E_MIRROR',
-    message: `the run has ended, but ${files} did not reach ${url} within ${deadlineMs / 1000} s: ${listNames(missing, 10)}`,
-    help: 'they are in the run directory',
+    message: `the run has ended, but ${files} did not reach ${url} (${reason || 'not in time'}): ${listNames(missing, 10)}`,
+    help: 'the run directory has all of them',
   });
 }

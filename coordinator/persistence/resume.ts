@@ -11,7 +11,7 @@ import { LockstepError, systemErrorCode } from '../../src/errors.ts';
 import { checkpointManifestSchema } from './checkpointer.ts';
 import type { CheckpointManifest } from './checkpointer.ts';
 import { MirroredRun } from '../object-storage/checkpoint-mirror.ts';
-import { localPath } from '../object-storage/fetch-objects.ts';
+import { localPath, patiently } from '../object-storage/fetch-objects.ts';
 import type { FetchOptions } from '../object-storage/fetch-objects.ts';
 import { CHECKPOINTS_FOLDER, RunDirectory } from '../output/run-directory.ts';
 import { requireSameRun } from './run-identity.ts';
@@ -93,7 +93,7 @@ async function findNewest(
   const here = await findInterrupted(runDirectory);
   if (mirror === undefined || runDirectory === undefined) return here;
   const run = await MirroredRun.open(mirror);
-  const there = await run.list(fetching);
+  const there = await patiently(() => run.list(), fetching);
   const { checkpointsPath } = new RunDirectory(path.resolve(runDirectory));
   const [newest] = await listGenerations(checkpointsPath);
   if (!there[0] || (newest && newest.step >= there[0].step)) return here;
@@ -104,7 +104,7 @@ async function findNewest(
 async function findMirrored(url: string, fetching: FetchOptions): Promise<ResumeSource> {
   const { name, place } = splitAddress(url);
   const run = await MirroredRun.open(place);
-  const all = await run.list(fetching);
+  const all = await patiently(() => run.list(), fetching);
   const there = name === undefined ? all : all.filter(({ path: key }) => path.posix.basename(key) === name);
   if (there.length === 0) throw notFound(`${url} holds no checkpoint to resume from`);
   return { directory: undefined, checkpoint: { run, there } };

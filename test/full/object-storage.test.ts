@@ -5,7 +5,8 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { CheckpointMirror, MirroredRun } from '../../coordinator/object-storage/checkpoint-mirror.ts';
 import { CliProcess, runCli, type CliResult } from '../helpers/cli.ts';
 import { missingForObjects, ObjectServer } from '../helpers/object-server.ts';
 import { expectUndisturbed, RESUMABLE, trainResumable } from '../helpers/resumable-run.ts';
@@ -44,7 +45,7 @@ async function proxyOf(
     const how = onRequest(request, response);
     if (how === 'answered') return void request.resume();
     const { method, headers, url } = request;
-    const onward = http.request(`${server.url}${url}`, { method, headers }, (answer) => {
+    const onward = http.request(`${server.url}${url}`, { method, headers, agent: false }, (answer) => {
       response.writeHead(answer.statusCode ?? 0, answer.headers);
       if (how !== 'cut') return void answer.pipe(response);
       answer.once('data', (data: Buffer) => {
@@ -52,6 +53,7 @@ async function proxyOf(
       });
     });
     onward.on('error', () => response.destroy());
+    response.on('close', () => onward.destroy());
     request.pipe(onward);
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
@@ -63,6 +65,8 @@ async function proxyOf(
 }
 
 const SLOW_DOWN = '<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>';
+
+const DENIED = '<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>';
 
 describe.skipIf(missing !== undefined)(title('data in object storage'), () => {
   it('a table in a bucket gives the bits of the same file, and is copied once', async () => {
@@ -194,8 +198,8 @@ describe.skipIf(missing !== undefined)(title('checkpoints in object storage'), (
   const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
   /**
-   * Asserts that the store has the files of the run in `cwd`, with their bytes, and no others, except for
-   * checkpoints that another session has left and that are still among those to be kept.
+   * Asserts that the store has the files of the run in `cwd`, with their bytes, and no others; of
+   * checkpoints, which another session may have left too, the last one and no more than are to be kept.
    */
   async function expectMirrored(cwd: string, prefix: string): Promise<void> {
     const directory = path.join(cwd, 'run');
@@ -203,16 +207,19 @@ describe.skipIf(missing !== undefined)(title('checkpoints in object storage'), (
       .readdirSync(directory, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map(({ name, parentPath }) => path.relative(directory, path.join(parentPath, name)));
-    const names = files.map((name) => `${prefix}/${name}`);
     const there = await server.list(`${prefix}/`);
+    const names = files
+      .map((name) => `${prefix}/${name}`)
+      .filter((name) => !name.includes('/checkpoints/') || there.includes(name));
+    expect(names.some((name) => name.includes('/checkpoints/step-000000040'))).toBe(true);
     expect(there).toEqual(expect.arrayContaining(names));
     const older = there.filter((name) => !names.includes(name));
     expect(older.filter((name) => !name.includes('/checkpoints/'))).toEqual([]);
     const { keep } = RESUMABLE.checkpoint;
     expect(there.filter((name) => name.includes('/checkpoints/')).length).toBeLessThanOrEqual(keep + 1);
-    for (const name of files.filter((file) => file !== 'output.log'))
-      expect(sha256(await server.get(`${prefix}/${name}`)), name).toBe(
-        sha256(fs.readFileSync(path.join(directory, name))),
+    for (const name of names.filter((file) => !file.endsWith('/output.log')))
+      expect(sha256(await server.get(name)), name).toBe(
+        sha256(fs.readFileSync(path.join(directory, name.slice(prefix.length + 1)))),
       );
   }
 
@@ -300,6 +307,39 @@ describe.skipIf(missing !== undefined)(title('checkpoints in object storage'), (
     expect(exitCode).toBe(5);
     expect(stderr).toContain('error[E_S3_CREDENTIALS]');
     expect(fs.existsSync(path.join(cwd, 'run'))).toBe(false);
+  });
+
+  it('a store that takes nothing stops no step, and the end names what is missing', async () => {
+    const cwd = tableRun(RESUMABLE);
+    const endpoint = await proxyOf((request, response) => {
+      if (request.method !== 'PUT') return undefined;
+      response.writeHead(403, { 'content-type': 'application/xml' }).end(DENIED);
+      return 'answered';
+    });
+    const result = await train(cwd, mirror('denied'), { AWS_ENDPOINT_URL_S3: endpoint });
+    expect(result.exitCode, result.stderr).toBe(5);
+    expect(result.stderr).toMatch(/WARN: s3:\/\/bucket\/denied is not up to date: .*access is denied/);
+    expect(result.stderr).toMatch(
+      /error\[E_MIRROR\]: the run has ended, but \d+ files did not reach s3:\/\/bucket\/denied \(.*access is denied.*\): .*summary\.json/,
+    );
+    await expectUndisturbed(cwd);
+  });
+
+  it('a store that stays away is waited for until the deadline', async () => {
+    vi.stubEnv('AWS_ENDPOINT_URL_S3', 'http://127.0.0.1:9');
+    for (const [name, value] of Object.entries(server.env))
+      if (name !== 'AWS_ENDPOINT_URL_S3') vi.stubEnv(name, value);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const directory = temporaryDirectory();
+    fs.writeFileSync(path.join(directory, 'summary.json'), '{}');
+    const run = await MirroredRun.open('s3://bucket/nowhere');
+    const log = { info: () => undefined, warn: () => undefined, debug: () => undefined };
+    const copy = new CheckpointMirror({ run, directory, numKept: 3, there: [], log });
+    const startMs = performance.now();
+    await expect(copy.finish(5000)).rejects.toThrow(
+      /^the run has ended, but 1 file did not reach s3:\/\/bucket\/nowhere \(.*does not answer.*\): summary\.json$/,
+    );
+    expect(performance.now() - startMs).toBeLessThan(15_000);
   });
 
   it('a store that is away in the middle of an upload stops no step, and gets all when it is back', async () => {

@@ -33,7 +33,7 @@ export class ScratchFile {
       await makeDirectory(folder);
       const own = fs.mkdtempSync(path.join(folder, 'run-'));
       const descriptor = fs.openSync(path.join(own, 'rows'), 'wx+', 0o600);
-      removeNow(own);
+      removeNow(own, descriptor);
       return new ScratchFile(folder, descriptor);
     } catch (error) {
       throw cannot('open a file', folder, error);
@@ -77,12 +77,15 @@ export class ScratchFile {
 }
 
 /** Removes the name of an open file; NFS gives it another one, in the same folder, until it is closed. */
-function removeNow(folder: string): void {
+function removeNow(folder: string, descriptor: number): void {
   try {
     fs.rmSync(folder, { recursive: true });
   } catch (error) {
     if (!['ENOTEMPTY', 'EBUSY', 'EEXIST'].includes(systemErrorCode(error) ?? '')) throw error;
-    process.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+    process.once('exit', () => {
+      fs.closeSync(descriptor);
+      fs.rmSync(folder, { recursive: true, force: true });
+    });
   }
 }
 
