@@ -90,7 +90,7 @@ export async function train(config: string, args: TrainArguments): Promise<void>
   const { folds, hosts } = args;
   if (hosts !== undefined)
     return runCommand(config, args, ({ log }) => hostsWorkforce(hosts, args, log), { folds });
-  if (args.browserWorkers) return runCommand(config, args, ({ log }) => besideTabs(args, log), { folds });
+  if (args.browserWorkers) return runCommand(config, args, ({ log }) => besideTabs(args, log));
   if (args.tokenFile !== undefined && args.dashboard === undefined) throw idleToken();
   const hasWorkers = args.workers !== 'auto' && args.workers > 0;
   const topology = topologyOf(args, hasWorkers);

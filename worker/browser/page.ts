@@ -188,7 +188,8 @@ function doingOf(tab: Tab): string {
   if (isOver) return endOf(tab);
   if (isLeaving) return 'leaving after this task';
   if (!work) return 'starting';
-  return work.loaded === undefined ? work.doing : `${work.doing}: ${Math.floor(100 * work.loaded)} %`;
+  const { doing, loaded } = work;
+  return loaded ? `${doing}: ${formatBytes(loaded.bytes)} of ${formatBytes(loaded.all)}` : doing;
 }
 
 function stateOf(): { readonly state: string; readonly text: string } {

@@ -43,8 +43,8 @@ export interface Work {
   /** Words for what it does: `computing`, or what it waits for. */
   readonly doing: string;
   readonly isComputing: boolean;
-  /** Part of the dataset that has come, from 0 to 1; undefined unless it is being loaded. */
-  readonly loaded?: number | undefined;
+  /** Bytes of the dataset that have come, and all of them; undefined unless it is being loaded. */
+  readonly loaded?: { readonly bytes: number; readonly all: number } | undefined;
   /** Steps begun since the run began, those of others too. */
   readonly step: number;
   readonly samples: number;
@@ -53,6 +53,8 @@ export interface Work {
 }
 
 const REPORT_MS = 500;
+/** Time for the kernels, 84 KB a build, to come. */
+const FETCH_DEADLINE_MS = 60_000;
 const HELP = 'use Chrome 110, Firefox 115, Safari 16.4 or newer';
 
 const post = (message: FromTab): void => self.postMessage(message);
@@ -81,17 +83,19 @@ class TabProgress implements Progress {
   }
 
   disconnected(): void {
+    this.#idleSinceMs = undefined;
     this.#note({ doing: 'connecting', isComputing: false, loaded: undefined });
-    this.#connection = undefined;
     this.#report();
+    this.#connection = undefined;
   }
 
   waits(what: string): void {
+    this.#idleSinceMs = undefined;
     this.#note({ doing: `waiting for ${what}`, isComputing: false, loaded: undefined });
   }
 
   loads(bytes: number, layout: RowLayout | undefined): void {
-    const loaded = layout && bytes / blobByteLength(layout);
+    const loaded = layout && { bytes, all: blobByteLength(layout) };
     this.#note({ doing: 'loading the dataset', isComputing: false, loaded });
   }
 
@@ -183,13 +187,25 @@ async function fetchBuilds(base: URL): Promise<KernelBuilds> {
 }
 
 async function fetchKernels(base: URL, numerics: Numerics): Promise<KernelModule> {
-  const response = await fetch(new URL(`join/kernels-${numerics}.wasm`, base));
-  if (!response.ok) {
-    const message = `cannot fetch the kernels: the coordinator says ${response.status}`;
-    throw new LockstepError({ category: 'failure', code: 'E_KERNELS', message, help: 'reload this page' });
-  }
-  const bytes = new Uint8Array(await response.arrayBuffer());
+  const bytes = await fetchBytes(new URL(`join/kernels-${numerics}.wasm`, base));
   if (!WebAssembly.validate(bytes)) throw noRelaxedSimd('this browser', HELP);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   return { numerics, module: await WebAssembly.compile(bytes), width: 128, isInexactAt256: false, sha256 };
+}
+
+/** @throws LockstepError where the file does not come in time */
+async function fetchBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(FETCH_DEADLINE_MS) });
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
+    throw new Error(`the coordinator says ${response.status}`);
+  } catch (error) {
+    throw new LockstepError({
+      category: 'network',
+      code: 'E_KERNELS',
+      message: `cannot fetch the kernels: ${(error as Error).message}`,
+      help: 'join again, or reload this page, when the coordinator is there',
+      cause: error,
+    });
+  }
 }
