@@ -201,9 +201,9 @@ describe.skipIf(!HAS_BROWSER)('browser workers', () => {
     const run = await startRun({
       config,
       flags: ['--worker-tokens', 'tokens.txt'],
-      files: { 'tokens.txt': 'laptop 9f86d081884c7d659a2feaa0c55ad015\n' },
+      files: { 'tokens.txt': 'laptop 9f86d081+884c/7d65&9a2=feaa0%c5\n' },
     });
-    await openTab((await linkOf(run)).replace(TOKEN, '9f86d081884c7d659a2feaa0c55ad015'));
+    await openTab((await linkOf(run)).replace(TOKEN, '9f86d081+884c/7d65&9a2=feaa0%c5'));
     await expectUndisturbedEnd(run, config);
     expect(joinedTabs(run.directory)).toEqual([
       expect.stringMatching(/^worker 1 \(laptop browser Chrome \d+\)$/),

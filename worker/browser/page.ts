@@ -53,10 +53,19 @@ let wakeLock: WakeLockSentinel | undefined;
 
 /** The token of the link, which leaves the address bar and the history; later that of this tab. */
 function takeToken(): string | undefined {
-  const shown = new URLSearchParams(location.hash.slice(1)).get('token');
+  const [, shown] = /^#token=(.+)$/.exec(location.hash) ?? [];
   if (location.hash !== '') history.replaceState(null, '', location.pathname + location.search);
-  if (shown) sessionStorage.setItem(TOKEN, shown);
+  if (shown !== undefined) sessionStorage.setItem(TOKEN, decode(shown));
   return sessionStorage.getItem(TOKEN) ?? undefined;
+}
+
+/** The text of a part of an address; a token that somebody has put there as it is may be no such part. */
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function note(text: string, isTrouble = false): void {
