@@ -22,7 +22,6 @@ import type { Logger } from '../../src/log.ts';
 import { countOf } from '../../src/printable.ts';
 import { openRegularFile } from '../../src/regular-file.ts';
 import { copyObject, noAddress, patiently, type FetchOptions } from './fetch-objects.ts';
-import type { MirrorData } from './mirror.ts';
 import { ObjectStore, StorageError, type UploadedFile } from './object-store.ts';
 
 /** The folder of checkpoints, in a run's directory and under its prefix. */
@@ -128,6 +127,11 @@ export interface CheckpointMirrorOptions {
   /** Checkpoints that are there already. */
   readonly there: readonly Generation[];
   readonly log: Pick<Logger, 'info' | 'warn' | 'debug'>;
+}
+
+/** The run that is copied, and where, for another thread. */
+export interface MirrorData extends Pick<CheckpointMirrorOptions, 'directory' | 'numKept' | 'there'> {
+  readonly url: string;
 }
 
 /** Makes the copy of one run. */

@@ -2,8 +2,8 @@
 // trains.
 import { parentPort, workerData } from 'node:worker_threads';
 import { LockstepError } from '../../src/errors.ts';
-import { CheckpointMirror, MirroredRun } from './checkpoint-mirror.ts';
-import type { MirrorData, MirrorMessage, MirrorReport } from './mirror.ts';
+import { CheckpointMirror, MirroredRun, type MirrorData } from './checkpoint-mirror.ts';
+import type { MirrorMessage, MirrorReport } from './mirror.ts';
 
 function report(message: MirrorReport): void {
   parentPort?.postMessage(message);

@@ -4,12 +4,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { LockstepError, type ErrorDetails } from '../../src/errors.ts';
 import type { Logger } from '../../src/log.ts';
-import { FINISH_DEADLINE_MS, type CheckpointMirrorOptions } from './checkpoint-mirror.ts';
-
-/** The run that is copied, and where. */
-export interface MirrorData extends Pick<CheckpointMirrorOptions, 'directory' | 'numKept' | 'there'> {
-  readonly url: string;
-}
+import { FINISH_DEADLINE_MS, type MirrorData } from './checkpoint-mirror.ts';
 
 /** A message to the thread. */
 export type MirrorMessage = { readonly type: 'saved'; readonly path: string } | { readonly type: 'finish' };
