@@ -141,10 +141,6 @@ const podSpecs: PodSpec[] = [
   ...[...plainJobs, ...jobsOfSet].map(({ spec }) => spec.template.spec),
   resultsPod.spec as PodSpec,
 ];
-const containersOf = ({ initContainers = [], containers }: PodSpec): Container[] => [
-  ...initContainers,
-  ...containers,
-];
 
 /** The exit codes of each action. */
 function exitCodes({ spec }: JobTemplate): Record<string, readonly number[]> {
@@ -184,12 +180,9 @@ describe('deploy/kubernetes', () => {
     const [{ configMapGenerator }] = read('base/kustomization.yaml') as unknown as [
       { configMapGenerator: { name: string }[] },
     ];
-    for (const { containers, initContainers = [], volumes } of podSpecs) {
+    for (const { containers, volumes } of podSpecs) {
       const names = volumes.map(({ name }) => name);
-      for (const { args = [], command = [], ports = [], volumeMounts, ...rest } of [
-        ...initContainers,
-        ...containers,
-      ]) {
+      for (const { args = [], command = [], ports = [], volumeMounts, ...rest } of containers) {
         expect(names).toEqual(expect.arrayContaining(volumeMounts.map(({ name }) => name)));
         const paths = [...args, ...command].flatMap((arg) => /(?<=^|=)\/.*/.exec(arg) ?? []);
         const mounts = volumeMounts.map(({ mountPath }) => `${mountPath}/`);
@@ -217,7 +210,7 @@ describe('deploy/kubernetes', () => {
         runAsUser: 1000,
         seccompProfile: { type: 'RuntimeDefault' },
       });
-      for (const { securityContext } of containersOf(spec)) {
+      for (const { securityContext } of spec.containers) {
         expect(securityContext).toEqual({
           allowPrivilegeEscalation: false,
           readOnlyRootFilesystem: true,
@@ -266,8 +259,8 @@ describe('deploy/kubernetes', () => {
       );
       for (const object of objects) if (object.kind !== 'JobSet') validateManifest(object);
       const images = [...text.matchAll(/image: (.*)/g)].map(([, image]) => image);
-      expect(images).toEqual(Array(3).fill(`registry.example.com/lockstep:${VERSION}`));
-      expect(containersOf(resultsPod.spec as PodSpec)[0]?.image).toBe(images[0]);
+      expect(images).toEqual(Array(2).fill(`registry.example.com/lockstep:${VERSION}`));
+      expect((resultsPod.spec as PodSpec).containers[0]?.image).toBe(images[0]);
     },
   );
 });
@@ -375,9 +368,9 @@ async function untilAnswered(url: string, command: CliProcess): Promise<void> {
 
 describe('the commands in deploy/', () => {
   it.each(PLACEMENTS.map((placement) => [placement.name, placement] as const))(
-    'the commands in %s train, save when they are told to stop, and go on when they are started again',
+    'the commands in %s train, save when they are told to stop, and go on when they are started again, also after a kill',
     { timeout: 180_000 },
-    async (_, { coordinator, worker, before, probes }) => {
+    async (_, { coordinator, worker, probes }) => {
       const cwd = temporaryDirectory();
       const directory = path.join(cwd, 'runs/house');
       const config = path.join(cwd, 'config.yaml');
@@ -408,12 +401,13 @@ describe('the commands in deploy/', () => {
       expect((await first.finished).exitCode, first.stderr).toBe(EXIT.terminated);
       expect(spawnSync(health, args).status).toBe(1);
 
-      if (before) {
-        // The lock of a coordinator that was killed in another container.
-        fs.writeFileSync(path.join(directory, 'lock'), 'not ours\n');
-        const [program = '', ...rest] = here(before);
-        execFileSync(program, rest);
-      }
+      const killed = CliProcess.start(here(coordinator), options);
+      await killed.untilStderr(/resuming after step/);
+      killed.signal('SIGKILL');
+      await killed.finished;
+      // Another container has another name.
+      const lock = path.join(directory, 'lock');
+      fs.writeFileSync(lock, fs.readFileSync(lock, 'utf8').replace(/"host":"[^"]*"/, '"host":"another"'));
       const second = CliProcess.start(here(coordinator), options);
       // A worker that was not connected at the end goes on waiting, as the next run may be its own.
       const firstWorker = Promise.race(workers.map(({ finished }) => finished));

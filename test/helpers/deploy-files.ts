@@ -25,7 +25,6 @@ export interface Container {
 /** What a pod is made from. */
 export interface PodSpec {
   readonly securityContext: unknown;
-  readonly initContainers?: readonly Container[];
   readonly containers: readonly [Container];
   readonly volumes: readonly {
     readonly name: string;
@@ -76,8 +75,6 @@ export interface Placement {
   /** The command of each, without the name of the program. */
   readonly coordinator: readonly string[];
   readonly worker: readonly string[];
-  /** What runs before the coordinator, in another container. */
-  readonly before?: readonly string[] | undefined;
   /** The paths that tell whether the coordinator is alive and ready. */
   readonly probes: readonly string[];
 }
@@ -93,7 +90,6 @@ export function placementOf(name: string, jobs: readonly JobTemplate[]): Placeme
     name,
     coordinator: container.args ?? [],
     worker: worker.containers[0].args ?? [],
-    before: coordinator.initContainers?.[0]?.command,
     probes,
   };
 }
