@@ -212,7 +212,8 @@ export async function openRunDirectory(options: RunDirectoryOptions): Promise<Ru
     // Another run may have been here, and ended, in the meantime.
     await requireFree();
     const run = new RunDirectory(place, origin);
-    for (const folder of [run.plotsPath, run.modelPath, run.checkpointsPath]) {
+    // Checkpoints first: their folder shows that the others are of a run, should this process die here.
+    for (const folder of [run.checkpointsPath, run.plotsPath, run.modelPath]) {
       folders.push(...(await makeDirectory(folder)));
     }
     await requireSpace(run.path, bytesNeeded);
@@ -272,13 +273,17 @@ function refusal(wanted: string, error: unknown): LockstepError {
 }
 
 /**
- * Makes a directory for a run; returns what was made, the outermost first.
+ * Makes a directory for a run, or makes sure that it can be written; returns what was made, the outermost first.
  * @throws LockstepError (E_RUN_DIR, exit 1) if that is not possible
  */
 export async function makeRunDirectory(directory: string): Promise<string[]> {
+  const made: string[] = [];
   try {
-    return await makeDirectory(directory);
+    made.push(...(await makeDirectory(directory)));
+    await probe(directory);
+    return made;
   } catch (error) {
+    await removeEmpty(made);
     throw refusal(directory, error);
   }
 }

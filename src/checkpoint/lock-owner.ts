@@ -118,7 +118,10 @@ export function stateOfOwner(owner: LockOwner, self: LockOwner): OwnerState {
   if (owner.pidNamespace !== self.pidNamespace) {
     return { unknown: 'it is or was in another container, so this one cannot tell' };
   }
-  return isAlive(owner) ? 'alive' : 'dead';
+  if (isAlive(owner)) return 'alive';
+  // Where /proc is mounted with hidepid, processes of other users are not seen there.
+  if (!isVisible(owner.pid)) return { unknown: 'it may be of another user, so this one cannot tell' };
+  return 'dead';
 }
 
 /** Tells whether Slurm had started an owner for the same as `self`, which it starts again only once that has ended. */
@@ -132,6 +135,11 @@ function isAlive({ pid, startTicks }: LockOwner): boolean {
   const found = readProcess(pid);
   // A zombie has ended; another start time is another process.
   return found !== undefined && found.startTicks === startTicks && !/[ZX]/.test(found.state);
+}
+
+/** Tells whether a process that exists would be seen. */
+function isVisible(pid: number): boolean {
+  return readProcess(pid) !== undefined || !answersToSignals(pid);
 }
 
 function answersToSignals(pid: number): boolean {

@@ -1,10 +1,12 @@
 // A second coordinator that stands by: it takes over from one that dies, stops or leaves, never beside it.
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import type { CliProcess } from '../helpers/cli.ts';
+import { CliProcess, runCli } from '../helpers/cli.ts';
+import { isInstalled } from '../helpers/namespaces.ts';
 import { readEvents, readRecords, untilEpoch } from '../helpers/run-records.ts';
 import { missingForDisks, SmallDisk } from '../helpers/small-disk.ts';
 import {
@@ -32,6 +34,13 @@ const LIBRARY = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
 const isRoot = process.getuid?.() === 0;
 const tracing = missingForTracing();
 const disks = missingForDisks();
+/** The command that follows, as another user, who sees no processes but its own. */
+const AS_ANOTHER = [
+  ...['unshare', '-m', 'sh', '-c'],
+  'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"',
+  'sh',
+];
+const hiding = isRoot ? ['unshare', 'setpriv'].find((program) => !isInstalled(program)) : 'root';
 
 /** A leader, a standby and a worker, once some epochs are over. */
 async function startPair(
@@ -240,6 +249,28 @@ describe('a standby', () => {
     expect(leader.hasEnded).toBe(false);
     await end(leader, standby, worker);
   });
+
+  it.skipIf(hiding !== undefined)(
+    `a leader whose process another user cannot see is alive, and a standby that cannot write is refused${hiding ? ` (not here: ${hiding} missing)` : ''}`,
+    async () => {
+      const run = await standbyRun(ENDLESS);
+      const leader = CliProcess.start(['train', 'table.yaml', '--run-dir', 'run'], { cwd: run.cwd });
+      await untilEpoch(leader, run.directory, 3);
+      for (const folder of [os.tmpdir(), run.cwd]) fs.chmodSync(folder, fs.statSync(folder).mode | 0o055);
+      const follow = ['train', 'table.yaml', '--run-dir', 'run', '--standby'];
+      const refused = await runCli(follow, { cwd: run.cwd, through: AS_ANOTHER });
+      expect(refused.stderr).toContain('error[E_RUN_DIR]: cannot write run: permission denied');
+      expect(refused.exitCode).toBe(1);
+      for (const name of ['.', ...fs.readdirSync(run.directory, { recursive: true, encoding: 'utf8' })])
+        fs.chmodSync(path.join(run.directory, name), 0o777);
+      const standby = CliProcess.start(follow, { cwd: run.cwd, through: AS_ANOTHER });
+      await standby.untilStderr(/standing by/);
+      await sleep(1000);
+      expect(takeovers(run)).toEqual([]);
+      expect(standby.hasEnded || leader.hasEnded).toBe(false);
+      await end(standby, leader);
+    },
+  );
 
   it('a leader whose lock is removed ends, and its standby takes over', async () => {
     const { run, leader, standby, worker } = await startPair(CONFIG);
