@@ -10,8 +10,8 @@ import { EXIT, LockstepError, systemErrorCode } from '../../src/errors.ts';
 import type { ErrorCategory } from '../../src/errors.ts';
 import { JsonlTail } from '../../src/line-file.ts';
 import type { Logger } from '../../src/log.ts';
-import { readRegularFile } from '../../src/regular-file.ts';
 import { makeRunDirectory, RunDirectory } from '../output/run-directory.ts';
+import { readSummary } from '../output/run-list.ts';
 import type { StandbyReport } from '../output/run-status.ts';
 import type { Takeover } from '../output/run-recorder.ts';
 import type { Summary } from '../output/summary.ts';
@@ -40,7 +40,6 @@ const LOOK_MS = 200;
 const LOOKS_PER_READ = 5;
 /** Takeovers in a row without a new checkpoint: what has ended those leaders may well end the next one. */
 const MAX_TAKEOVERS = 5;
-const MAX_SUMMARY_BYTES = 64 * 2 ** 20;
 /** Ends of a leader after which another would end in the same way, or was not wanted. */
 const FINAL: readonly number[] = [EXIT.usage, EXIT.data, EXIT.diverged, EXIT.interrupted];
 
@@ -153,7 +152,7 @@ class Standby {
       }
       lock.requireSurely();
       this.#records.read();
-      const summary = await this.#readSummary();
+      const summary = this.#readSummary();
       if (summary) {
         lock.release();
         return { summary };
@@ -167,14 +166,9 @@ class Standby {
   }
 
   /** The result, if the run is over. */
-  async #readSummary(): Promise<Summary | undefined> {
+  #readSummary(): Summary | undefined {
     if (!this.#records.isFinished) return undefined;
-    try {
-      const text = await readRegularFile(this.#run.summaryPath, MAX_SUMMARY_BYTES);
-      return JSON.parse(text.toString()) as Summary;
-    } catch {
-      return undefined;
-    }
+    return readSummary(this.#run.summaryPath) as Summary | undefined;
   }
 
   #refuseFinal(): void {
