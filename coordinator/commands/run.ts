@@ -153,7 +153,7 @@ export async function runTraining(given: RunOptions): Promise<FinishedRun> {
       lost.abort(loss);
     });
     const open = await openRun({ ...run, directory, listener, status, dashboard, startedMs });
-    closers.unshift(() => (directory.loss ? undefined : open.mirror?.finish()));
+    closers.unshift(() => (directory.loss ? open.mirror?.abandon() : open.mirror?.finish()));
     const noteStop = (): void =>
       open.recorder.event({ type: 'stopRequested', ...unfinishedEnd(given.signal.reason) });
     given.signal.addEventListener('abort', noteStop, { once: true });

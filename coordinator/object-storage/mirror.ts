@@ -53,6 +53,12 @@ export class Mirror {
     if (this.#failure) throw new LockstepError(this.#failure);
   }
 
+  /** Copies nothing more: another process has the run, and copies it. */
+  async abandon(): Promise<void> {
+    await this.#thread.terminate();
+    await this.#ended;
+  }
+
   /** Sends nothing to a thread that has ended. */
   #post(message: MirrorMessage): void {
     this.#thread.postMessage(message);

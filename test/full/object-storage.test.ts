@@ -309,6 +309,18 @@ describe.skipIf(missing !== undefined)(title('checkpoints in object storage'), (
     expect(fs.existsSync(path.join(cwd, 'run'))).toBe(false);
   });
 
+  it('a run that another process has taken over is not copied any more', async () => {
+    const cwd = tableRun({ ...RESUMABLE, epochs: 100_000 });
+    const args = ['train', 'table.yaml', '--run-dir', 'run', '--workers', '0', ...mirror('taken')];
+    const command = CliProcess.start(args, { cwd, env: server.env });
+    while ((await server.list('taken/checkpoints/')).length === 0) await sleep(50);
+    fs.rmSync(path.join(cwd, 'run/lock'));
+    const { exitCode, stderr } = await command.finished;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('error[E_LEASE_LOST]');
+    expect(stderr).not.toContain('waiting until the run is in');
+  });
+
   it('a store that takes nothing stops no step, and the end names what is missing', async () => {
     const cwd = tableRun(RESUMABLE);
     const endpoint = await proxyOf((request, response) => {
