@@ -136,7 +136,8 @@ async function connectOrWait(
         log[level](`${message}${hint}; asking ${route.url}`);
         continue;
       }
-      const restMs = lastContactMs + giveUpAfterMs - performance.now();
+      // The coordinator that has sent this worker on is there.
+      const restMs = route.isSentOn ? Infinity : lastContactMs + giveUpAfterMs - performance.now();
       if (restMs <= 0) throw gaveUp(error, giveUpAfterMs);
       const delayMs = Math.min(restMs, delayOf(route, attempt));
       log[level](`${message}${hint}; retrying in ${(delayMs / 1000).toFixed(1)} s (attempt ${attempt + 1})`);
