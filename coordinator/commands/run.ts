@@ -265,6 +265,8 @@ async function takeTurn(
     return { source, mirrored: await openMirror(config, { isResuming: source !== undefined, say, signal }) };
   };
   if (!standby || runDirectory === undefined) return { ...(await findSource(resume)), address };
+  // What keeps it from the mirror it says now, not when the run is to go on.
+  await openMirror(config, { isResuming: true, say, signal });
   const identity = runIdentity(prepared);
   const onFollowed = (report: StandbyReport): void => status?.standBy(report);
   const turn = await awaitTurn({
