@@ -247,6 +247,13 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'error[E_LISTEN_ADDRESS]: --listen localhost: expected HOST:PORT\n' +
       '  help: for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file\n',
   },
+  'an address for tabs to connect to without a port': {
+    args: ['train', 'table.yaml', '--browser-workers', '--min-workers', '2', '--listen', 'localhost'],
+    exitCode: 2,
+    stderr:
+      'error[E_LISTEN_ADDRESS]: --listen localhost: expected HOST:PORT\n' +
+      '  help: for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file\n',
+  },
   "a worker's address that is none": {
     args: ['worker', 'http://localhost:7700'],
     exitCode: 2,
@@ -261,6 +268,9 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       ['--hosts', 'train table.yaml --remote-dir x'],
       ['--hosts', 'train table.yaml --tunnel'],
       ['--hosts', 'train table.yaml --ssh ssh'],
+      ['--hosts', 'train table.yaml --browser-workers --tunnel'],
+      ['--hosts or --browser-workers', 'train table.yaml --listen 127.0.0.1:0'],
+      ['--hosts or --browser-workers', 'train table.yaml --min-workers 2'],
       ['--dashboard', 'train table.yaml --tls-cert x'],
       ['--run-dir', 'tune table.yaml --vary epochs=[1,2] --resume'],
       ['--method random', 'tune table.yaml --vary epochs=[1,2] --method grid --trials 3'],
