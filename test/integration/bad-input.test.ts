@@ -261,6 +261,18 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'error[E_WORKER_URL]: http://localhost:7700 is not the address of a coordinator\n' +
       '  help: for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt\n',
   },
+  'files of TLS for the status of a plain port': {
+    args: ['status', 'ws://localhost:7700', '--tls-ca', 'ca.pem'],
+    exitCode: 2,
+    stderr:
+      'error[E_TLS_FLAGS]: ws://localhost:7700 is a plain connection, in which files of TLS are of no use\n' +
+      '  help: if the coordinator has a certificate: wss://localhost:7700\n',
+  },
+  'a URL of a proxy with a password': {
+    args: 'coordinator table.yaml --listen 127.0.0.1:0 --public-url wss://user:word@h/'.split(' '),
+    exitCode: 2,
+    stderr: `error: option '--public-url <url>' argument 'wss://user:word@h/' is invalid. expected a URL without a password, parameters or a fragment.\n${USAGE}`,
+  },
   ...Object.fromEntries(
     [
       ['--listen', 'worker ws://localhost:7700 --announce localhost:7701'],
