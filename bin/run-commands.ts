@@ -195,7 +195,8 @@ function dashboardOf(args: RunArguments, workforce: Workforce, log: Logger): Das
   const tls = serverTlsOf(args);
   if (!isLoopback(address.host)) return { ...address, tls, token: tokenOf(args, log) };
   // On this machine alone a page asks for no token, nor for the certificates that workers have to show.
-  return { ...address, tls: workforce.kind === 'network' && tls ? { ...tls, ca: undefined } : tls };
+  const isForWorkers = workforce.kind === 'network' && workforce.tls !== undefined;
+  return { ...address, tls: isForWorkers && tls ? { ...tls, ca: undefined } : tls };
 }
 
 async function runCommand(

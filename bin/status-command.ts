@@ -16,7 +16,7 @@ import {
   formatSize,
   printable,
 } from '../src/printable.ts';
-import { readTls, tlsFilesOf, type TlsFlags } from '../src/protocol/tls.ts';
+import { clientTlsOf, readTls, type TlsFlags } from '../src/protocol/tls.ts';
 import { readToken } from '../src/protocol/token.ts';
 import { createRuntime } from './runtime.ts';
 
@@ -38,7 +38,7 @@ const MAX_ANSWER_BYTES = 2 ** 22;
 export async function showStatus(url: string, args: StatusArguments): Promise<void> {
   const { log, signal } = createRuntime();
   const token = readToken({ file: args.tokenFile, env: process.env, warn: (message) => log.warn(message) });
-  const tls = readTls(tlsFilesOf(args), log);
+  const tls = readTls(clientTlsOf(args, [url]), log);
   const address = new URL('status', url.replace(/^ws/, 'http').replace(/\/?$/, '/'));
   for (;;) {
     const report = await fetchReport(address, { token, tls });

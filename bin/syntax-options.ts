@@ -26,8 +26,11 @@ export const delimiter = (text: string): string => {
 export const isCoordinatorUrl = (text: string): boolean => /^wss?:\/\/\S+$/.test(text) && URL.canParse(text);
 
 export const coordinatorUrl = (text: string): string => {
-  if (isCoordinatorUrl(text)) return text;
-  throw new InvalidArgumentError('expected a URL such as wss://example.org/lockstep/.');
+  if (!isCoordinatorUrl(text))
+    throw new InvalidArgumentError('expected a URL such as wss://example.org/lockstep/.');
+  const { hash, password, search, username } = new URL(text);
+  if (hash + password + search + username === '') return text;
+  throw new InvalidArgumentError('expected a URL without a password, parameters or a fragment.');
 };
 
 export const collect = (value: string, previous: readonly string[]): string[] => [...previous, value];

@@ -106,20 +106,31 @@ function withConfig(command: Command): Command {
     .option('--json', 'print summary.json to stdout at the end');
 }
 
+/** Options of a port of `train`, for workers on hosts and for tabs. */
+function portOptions(): Option[] {
+  return [
+    new Option(
+      '--listen <host:port>',
+      'with --hosts or --browser-workers: address to listen on (default: all, and a free port)',
+    ),
+    new Option(
+      '--address <name>',
+      'with --hosts or --browser-workers: the name or address of this machine that workers connect to (default: that from which ssh comes; the first one in a link)',
+    ).argParser(hostName),
+    minWorkersOption(
+      'with --hosts or --browser-workers: workers with which training goes on (default: 1; with --hosts it begins with all)',
+    ),
+    waitOption('with --hosts or --browser-workers: longest time with fewer workers (default: 600)'),
+  ];
+}
+
 /** Options that go with `train --hosts` alone. */
 function hostsOptions(): Option[] {
   return [
-    new Option('--listen <host:port>', 'with --hosts: address to listen on (default: all, and a free port)'),
-    new Option(
-      '--address <name>',
-      'with --hosts: the name or address of this machine that workers connect to (default: that from which ssh comes)',
-    ).argParser(hostName),
     new Option(
       '--tunnel',
       'with --hosts: let workers connect through ssh, encrypted and past firewalls',
     ).conflicts(['listen', 'address']),
-    minWorkersOption('with --hosts: workers with which training begins and goes on (default: all, 1)'),
-    waitOption('with --hosts: longest time with fewer workers (default: 600)'),
     new Option('--ssh <command>', 'with --hosts: the ssh to use, with flags of its own (default: ssh)')
       .argParser(words)
       .env('LOCKSTEP_SSH'),
@@ -164,6 +175,7 @@ export function addTrainingCommands(program: Command): void {
     .action(async (config: string, options: TrainArguments) =>
       (await import('./run-commands.ts')).train(config, options),
     );
+  for (const option of portOptions()) train.addOption(requiring(option, '--hosts', '--browser-workers'));
   for (const option of hostsOptions()) train.addOption(requiring(option, '--hosts'));
 
   const coordinator = withConfig(program.command('coordinator'));

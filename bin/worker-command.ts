@@ -15,7 +15,7 @@ import { MAX_WORKER_NAME_LENGTH } from '../src/limits.ts';
 import { Instance } from '../src/protocol/instance.ts';
 import { MAX_HOST_LENGTH } from '../src/protocol/limits.ts';
 import { checkedToken, readToken } from '../src/protocol/token.ts';
-import { readTls, tlsFilesOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';
+import { readTls, clientTlsOf, type TlsFiles, type TlsFlags } from '../src/protocol/tls.ts';
 import { connect } from '../worker/connection.ts';
 import { loadKernelBuilds } from '../worker/kernel-builds.ts';
 import { WorkerProgress } from '../worker/progress.ts';
@@ -58,10 +58,8 @@ export async function work(
     });
   }
   const { log, screen, signal: stopped } = createRuntime();
-  const tls = tlsFilesOf(tlsFlags);
+  const tls = clientTlsOf(tlsFlags, urls);
   readTls(tls, log);
-  const isPlain = urls.every((url) => !url.startsWith('wss:'));
-  if (isPlain && Object.values(tls).some((file) => file !== undefined)) throw idleTls(urls[0] as string);
   const starter = stdio ? await followStdin() : undefined;
   const signal = starter ? AbortSignal.any([stopped, starter.gone]) : stopped;
   const token =
@@ -157,13 +155,4 @@ async function startAggregator(
   const announced = announce === undefined ? undefined : parseAddress(announce, '--announce');
   const own = tls.cert === undefined ? undefined : tls;
   return ListeningAggregator.start({ ...parseAddress(listen), announced, tls: own, token, log });
-}
-
-function idleTls(url: string): LockstepError {
-  return new LockstepError({
-    category: 'usage',
-    code: 'E_TLS_FLAGS',
-    message: `${url} is a plain connection, in which files of TLS are of no use`,
-    help: `if the coordinator has a certificate: ${url.replace('ws:', 'wss:')}`,
-  });
 }

@@ -405,9 +405,10 @@ async function sessionContext(
 
 /** Advice for a user who lacks workers. */
 function hintOf(workforce: NetworkWorkforce, port: number): string {
-  const { fanIn, host, hosts, publicUrl, tls, token, workerTokens } = workforce;
+  const { browserWorkers, fanIn, host, hosts, publicUrl, tls, token, workerTokens } = workforce;
   if (hosts)
     return `${countOf(hosts.workers.length, 'worker')} of --hosts, of which each must reach port ${port} ${hosts.hasTunnel ? 'by its tunnel' : 'of this machine'}`;
+  if (browserWorkers?.isTokenNew) return 'a browser becomes a worker by opening the link above';
   const name = ANY_HOST.includes(host) ? 'THIS_MACHINE' : host;
   const words = [
     'start workers with: lockstep worker',

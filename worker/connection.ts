@@ -130,7 +130,10 @@ async function socketFailure(url: URL, error: Error): Promise<ConnectError> {
     });
   }
   return retryable('E_CONNECTION_FAILED', `cannot connect to ${url.host} (${code})`, {
-    help: 'check the network between this machine and the coordinator',
+    help:
+      code === 'ECONNRESET'
+        ? 'the log of the coordinator says so if it has turned this machine away; else check the network'
+        : 'check the network between this machine and the coordinator',
     cause: error,
   });
 }

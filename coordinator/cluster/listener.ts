@@ -181,7 +181,7 @@ class Admission {
       this.#options.log.debug({ address, error: error.message }, 'socket failed'),
     );
     if (!this.#unadmitted.add(socket, address)) {
-      this.#options.log.debug({ address }, 'too many connections without a token');
+      this.#noteTurnedAway(socket, `${MAX_UNADMITTED} connections of it have shown no token yet`);
       socket.destroy();
       return false;
     }

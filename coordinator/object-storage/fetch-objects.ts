@@ -70,8 +70,7 @@ async function fetchObject(url: string, options: FetchOptions = {}): Promise<Fet
     const name = createHash('sha256')
       .update(JSON.stringify([url, etag, byteLength]))
       .digest('hex');
-    // A reader may choose the format by the ending.
-    const file = path.join(objectsFolder(), name.slice(0, 32), path.basename(place.key));
+    const file = path.join(objectsFolder(), name.slice(0, 32), fileNameOf(place.key));
     if (await isThere(file, byteLength)) options.say?.(`${url}: ${formatBytes(byteLength)}, here already`);
     else await copyObject(store, object, file, options);
     noteOrigin(file, url);
@@ -158,6 +157,15 @@ export async function patiently<Answer>(
       await sleep(RETRY_PAUSE_MS * 2 ** attempt, undefined, { signal });
     }
   }
+}
+
+/** The last characters that a file keeps of a key: with those of a temporary file, at most 255 bytes. */
+const MAX_NAME_LENGTH = 72;
+
+/** The name of the copy of an object. A reader may choose the format by its ending. */
+export function fileNameOf(key: string): string {
+  const name = path.basename(key).slice(-MAX_NAME_LENGTH);
+  return name === '.' || name === '..' ? 'object' : name;
 }
 
 let temporary: string | undefined;

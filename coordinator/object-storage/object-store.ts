@@ -3,7 +3,7 @@
 import { createReadStream } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type * as S3 from '@aws-sdk/client-s3';
-import { LockstepError, systemErrorCode, type ErrorCategory } from '../../src/errors.ts';
+import { LockstepError, quoteValue, systemErrorCode, type ErrorCategory } from '../../src/errors.ts';
 
 /** An object, without its bytes. */
 export interface StoredObject {
@@ -49,6 +49,8 @@ export class ObjectStore {
     this.#sdk = sdk;
     const { AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, AWS_REGION, AWS_DEFAULT_REGION } = process.env;
     const endpoint = AWS_ENDPOINT_URL_S3 || AWS_ENDPOINT_URL;
+    if (endpoint && !/^https?:$/.test(URL.canParse(endpoint) ? new URL(endpoint).protocol : ''))
+      throw noStore(endpoint);
     // Only Amazon has regions that matter, and names for buckets in its domain.
     const region = AWS_REGION || AWS_DEFAULT_REGION || (endpoint ? 'us-east-1' : undefined);
     this.#client = new sdk.S3Client({
@@ -60,7 +62,7 @@ export class ObjectStore {
     });
   }
 
-  /** @throws LockstepError where the SDK is not installed */
+  /** @throws LockstepError where the SDK is not installed, or the store has no address */
   static async open(bucket: string): Promise<ObjectStore> {
     // Which Node.js the SDK will need next year is no news for each command.
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
@@ -77,7 +79,8 @@ export class ObjectStore {
     const place = { Bucket: this.bucket, Key: key };
     try {
       const answer = await this.#client.send(new this.#sdk.HeadObjectCommand(place), inTime());
-      const { ContentLength: byteLength = 0, ETag: etag = '', Metadata: { sha256 } = {} } = answer;
+      const { ContentLength: byteLength, ETag: etag = '', Metadata: { sha256 } = {} } = answer;
+      if (byteLength === undefined) throw new Error('the answer tells no length: it may be that of a proxy');
       const { ServerSideEncryption: encryption } = answer;
       const isMd5 = encryption === undefined || encryption === 'AES256';
       const md5 = isMd5 ? /^"?([0-9a-f]{32})"?$/.exec(etag)?.[1] : undefined;
@@ -185,6 +188,15 @@ async function importSdk(): Promise<Sdk> {
       help: `install it beside lockstep: npm install ${PACKAGES}`,
     });
   }
+}
+
+function noStore(endpoint: string): LockstepError {
+  return new LockstepError({
+    category: 'usage',
+    code: 'E_S3_URL',
+    message: `AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL is ${quoteValue(endpoint)}, which is no URL`,
+    help: 'expected one such as http://127.0.0.1:9000',
+  });
 }
 
 function inTime(): { readonly abortSignal: AbortSignal } {
@@ -321,7 +333,8 @@ function causeOf(error: unknown): Cause {
   if (status >= FIRST_SERVER_ERROR || status === TOO_MANY_REQUESTS) return BUSY;
   // A body that ends too early, or an attempt that was given up.
   const isCut = /aborted|hang up|premature|terminated/i.test(message) || name === 'AbortError';
-  return isCut ? UNREACHABLE : { code: 'E_S3', words: '' };
+  if (isCut) return UNREACHABLE;
+  return { code: 'E_S3', words: status === 0 ? '' : `the store answered with HTTP ${status}` };
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -42,12 +42,25 @@ export interface TlsFlags {
 }
 
 /** @throws LockstepError (exit 2) for a certificate without its key, or a key without its certificate */
-export function tlsFilesOf({ tlsCert: cert, tlsKey: key, tlsCa: ca }: TlsFlags): TlsFiles {
+function tlsFilesOf({ tlsCert: cert, tlsKey: key, tlsCa: ca }: TlsFlags): TlsFiles {
   if ((cert === undefined) !== (key === undefined)) {
     const [given, missing] = cert === undefined ? ['key', 'cert'] : ['cert', 'key'];
     throw tlsError('E_TLS_FLAGS', `--tls-${given} requires --tls-${missing}`, 'give both files');
   }
   return { cert, key, ca };
+}
+
+/** The files of a client. @throws LockstepError (exit 2) if all its connections are plain ones, to `ws://` */
+export function clientTlsOf(flags: TlsFlags, urls: readonly string[]): TlsFiles {
+  const files = tlsFilesOf(flags);
+  const isMissing = Object.values(files).every((file) => file === undefined);
+  if (isMissing || urls.some((url) => url.startsWith('wss:'))) return files;
+  const [url = ''] = urls;
+  throw tlsError(
+    'E_TLS_FLAGS',
+    `${url} is a plain connection, in which files of TLS are of no use`,
+    `if the coordinator has a certificate: ${url.replace('ws:', 'wss:')}`,
+  );
 }
 
 /** The files of a server; undefined where it is to speak without TLS. @throws LockstepError (exit 2) */

@@ -247,12 +247,31 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       'error[E_LISTEN_ADDRESS]: --listen localhost: expected HOST:PORT\n' +
       '  help: for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file\n',
   },
+  'an address for tabs to connect to without a port': {
+    args: ['train', 'table.yaml', '--browser-workers', '--min-workers', '2', '--listen', 'localhost'],
+    exitCode: 2,
+    stderr:
+      'error[E_LISTEN_ADDRESS]: --listen localhost: expected HOST:PORT\n' +
+      '  help: for example --listen 127.0.0.1:7700, or 0.0.0.0:7700 with --token-file\n',
+  },
   "a worker's address that is none": {
     args: ['worker', 'http://localhost:7700'],
     exitCode: 2,
     stderr:
       'error[E_WORKER_URL]: http://localhost:7700 is not the address of a coordinator\n' +
       '  help: for example: lockstep worker ws://192.168.0.10:7700 --token-file token.txt\n',
+  },
+  'files of TLS for the status of a plain port': {
+    args: ['status', 'ws://localhost:7700', '--tls-ca', 'ca.pem'],
+    exitCode: 2,
+    stderr:
+      'error[E_TLS_FLAGS]: ws://localhost:7700 is a plain connection, in which files of TLS are of no use\n' +
+      '  help: if the coordinator has a certificate: wss://localhost:7700\n',
+  },
+  'a URL of a proxy with a password': {
+    args: 'coordinator table.yaml --listen 127.0.0.1:0 --public-url wss://user:word@h/'.split(' '),
+    exitCode: 2,
+    stderr: `error: option '--public-url <url>' argument 'wss://user:word@h/' is invalid. expected a URL without a password, parameters or a fragment.\n${USAGE}`,
   },
   ...Object.fromEntries(
     [
@@ -261,6 +280,9 @@ const MISTAKES: Readonly<Record<string, Mistake>> = {
       ['--hosts', 'train table.yaml --remote-dir x'],
       ['--hosts', 'train table.yaml --tunnel'],
       ['--hosts', 'train table.yaml --ssh ssh'],
+      ['--hosts', 'train table.yaml --browser-workers --tunnel'],
+      ['--hosts or --browser-workers', 'train table.yaml --listen 127.0.0.1:0'],
+      ['--hosts or --browser-workers', 'train table.yaml --min-workers 2'],
       ['--dashboard', 'train table.yaml --tls-cert x'],
       ['--run-dir', 'tune table.yaml --vary epochs=[1,2] --resume'],
       ['--method random', 'tune table.yaml --vary epochs=[1,2] --method grid --trials 3'],

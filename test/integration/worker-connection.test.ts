@@ -203,7 +203,7 @@ describe('a connection that fails', () => {
     expect(await failureOf({ url })).toEqual({
       text:
         'error[E_CONNECTION_FAILED]: cannot connect to HOST (ECONNRESET)\n' +
-        '  help: check the network between this machine and the coordinator',
+        '  help: the log of the coordinator says so if it has turned this machine away; else check the network',
       exitCode: 5,
       isRetryable: true,
     });

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
+import { fileNameOf } from '../../../../coordinator/object-storage/fetch-objects.ts';
 import { parseObjectUrl } from '../../../../src/config/object-url.ts';
 import { ROOT } from '../../../helpers/cli.ts';
 
@@ -18,6 +19,16 @@ it('an address of an object has a bucket and a key, which ends in no slash', () 
     'x.csv',
   ])
     expect(parseObjectUrl(wrong), wrong).toBeUndefined();
+});
+
+it('the copy of an object has the last part of its key as its name, where that can be one', () => {
+  expect(fileNameOf('tables/a b.csv.gz')).toBe('a b.csv.gz');
+  expect(fileNameOf('tables/..')).toBe('object');
+  expect(fileNameOf('tables/.')).toBe('object');
+  const name = fileNameOf(`tables/${'\u65e5'.repeat(300)}.csv`);
+  expect(name).toMatch(/\.csv$/);
+  // Beside it stands a temporary one, with 18 characters more.
+  expect(Buffer.byteLength(name) + 18).toBeLessThanOrEqual(255);
 });
 
 it('the tests, the image, the docs and a message name one version of the SDK', () => {
