@@ -92,7 +92,7 @@ export default defineConfig({
           testTimeout: 180_000,
           isolate: false,
           // Most files wait for a deadline now and then.
-          maxWorkers: 3,
+          maxWorkers: 4,
           sequence: { groupOrder: 3 },
         },
       },
@@ -123,7 +123,8 @@ export default defineConfig({
           include: ['test/full/**/*.test.ts'],
           testTimeout: 60_000,
           isolate: false,
-          maxWorkers: 2,
+          // Many wait for other programs, or for a slow line.
+          maxWorkers: 3,
           sequence: { groupOrder: 4 },
         },
       },

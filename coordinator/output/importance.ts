@@ -1,6 +1,7 @@
 // The importance of a table's columns: how much worse the trained model gets when the values of a column
 // change places among rows of the validation split. Computed here, not by workers, after the run; the
 // same for equal weights, and bounded by the number of rows.
+import { setImmediate } from 'node:timers/promises';
 import type { Config } from '../../src/config/schema.ts';
 import { featuresOf, targetView } from '../../src/data/dataset/packed-dataset.ts';
 import { featureWidth, inverseTarget } from '../../src/data/dataset/transforms.ts';
@@ -54,10 +55,14 @@ export async function measureImportance(options: ImportanceOptions): Promise<Imp
   const { measure, errorOf } = errorMeasure(options, rows);
   const samples = Float32Array.from(featuresOf(data.dataset, rows));
   const error = errorOf(model.outputs(samples));
-  const increases = columns.map((column, epoch) => {
+  const increases: ImportancePlot['columns'][number][] = [];
+  for (const [epoch, column] of columns.entries()) {
     const order = shuffledIndices(numRows, { seed: config.seed, purpose: 'order', epoch });
-    return { name: column.name, increase: errorOf(model.outputs(shuffled(samples, column, order))) - error };
-  });
+    const increase = errorOf(model.outputs(shuffled(samples, column, order))) - error;
+    increases.push({ name: column.name, increase });
+    // A lease is to be renewed meanwhile.
+    await setImmediate();
+  }
   return {
     kind: 'importance',
     columns: increases

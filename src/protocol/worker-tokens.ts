@@ -68,7 +68,11 @@ function readTokens(file: string): Map<string, Buffer> {
     if (words.length !== 2 || !/^[\x21-\x7e]+$/.test(name) || name.length > MAX_WORKER_NAME_LENGTH)
       throw tokensError(`${place}: expected a name and a token`);
     if (hashes.has(name)) throw tokensError(`${place}: ${name} has a token already`);
-    hashes.set(name, hashSecret(`Bearer ${checkedToken(token, place)}`));
+    const hash = hashSecret(`Bearer ${checkedToken(token, place)}`);
+    // Else a token that is taken from one worker would still let it in as the other.
+    const [owner] = [...hashes].find(([, other]) => other.equals(hash)) ?? [];
+    if (owner !== undefined) throw tokensError(`${place}: ${name} has the token of ${owner}`);
+    hashes.set(name, hash);
   }
   if (hashes.size > 0 && hashes.size <= MAX_WORKERS) return hashes;
   throw tokensError(`${file} has ${hashes.size} tokens; expected 1 to ${MAX_WORKERS}`);

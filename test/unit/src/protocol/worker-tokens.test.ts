@@ -60,6 +60,7 @@ describe('tokens of single workers', () => {
     ['a name alone', 'node1\n', /workers\.txt:1: expected a name and a token$/],
     ['a third word', `node1 ${FIRST} more\n`, /workers\.txt:1: expected a name and a token$/],
     ['a name twice', `node1 ${FIRST}\nnode1 ${SECOND}\n`, /workers\.txt:2: node1 has a token already$/],
+    ['a token twice', `node1 ${FIRST}\nnode2 ${FIRST}\n`, /workers\.txt:2: node2 has the token of node1$/],
     ['a short token', 'node1 short\n', /workers\.txt:1: 5 characters, expected at least 16$/],
     [
       'a name of 65 characters',
