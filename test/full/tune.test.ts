@@ -54,7 +54,7 @@ describe('lockstep tune', () => {
 
   it.each([
     [[], 'error[E_TUNE_VALUES]: there is nothing to vary'],
-    [['--vary', 'a=[1]', '--resume'], 'error[E_TUNE_RESUME]: --resume requires --run-dir'],
+    [['--vary', 'a=[1]', '--resume'], 'error[E_FLAG_UNUSED]: --resume requires --run-dir'],
     [
       ['--vary', 'a=[1]', '--set', 'data.split.validation=0'],
       'error[E_TUNE_VALIDATION]: table has no validation',
