@@ -180,7 +180,9 @@ export async function inspectData(
   { delimiter, json, labels, target }: InspectArguments,
 ): Promise<void> {
   const { log } = createOutput();
-  const report = await inspect(place, { delimiter, labels, target, warn: (message) => log.warn(message) });
+  const warn = (message: string): void => log.warn(message);
+  const say = (message: string): void => log.info(message);
+  const report = await inspect(place, { delimiter, labels, target, warn, say });
   if (json) return printJson(report);
   return printText(formatReport(report, process.stdout.columns ?? 80));
 }

@@ -19,21 +19,22 @@ import type { KnownData } from '../../src/inspect/find-data.ts';
 export interface InspectOptions extends KnownData {
   readonly target?: string | undefined;
   readonly warn: (message: string) => void;
+  readonly say: (message: string) => void;
 }
 
 /** Reports on data, or on those of a config. @throws LockstepError where they cannot be read */
 export async function inspect(
   place: string,
-  { delimiter, labels, target, warn }: InspectOptions,
+  { delimiter, labels, say, target, warn }: InspectOptions,
 ): Promise<DataReport> {
   if (!(await isConfig(place))) {
-    const data = await localPath(place, { say: warn });
-    const known = { labels: labels && (await localPath(labels, { say: warn })), delimiter };
+    const data = await localPath(place, { say });
+    const known = { labels: labels && (await localPath(labels, { say })), delimiter };
     return reportData(await findData(data, known), target);
   }
   const given = Object.entries({ target, labels, delimiter }).find(([, value]) => value !== undefined);
   if (given) throw configSays(`--${given[0]}`);
-  const { config } = await fetchConfigObjects((await loadConfig({ path: place })).config, { say: warn });
+  const { config } = await fetchConfigObjects((await loadConfig({ path: place })).config, { say });
   const module = await loadKernelModule(config.numerics);
   const math = hostMath(await instantiateKernels(module, new Memory().wasm));
   return reportConfig(config, await loadData({ config, math, warn }));

@@ -38,6 +38,8 @@ export type Turn =
 const LOOK_MS = 200;
 /** Looks at the lock for each look at the rest of the directory. */
 const LOOKS_PER_READ = 5;
+/** Longest time for which a directory that was there may fail, as on a file server that starts again. */
+const MAX_AWAY_MS = 300_000;
 /** Takeovers in a row without a new checkpoint: what has ended those leaders may well end the next one. */
 const MAX_TAKEOVERS = 5;
 /** Ends of a leader after which another would end in the same way, or was not wanted. */
@@ -68,7 +70,8 @@ class Standby {
   #aliveMs = performance.now();
   #newestCheckpoint: number | undefined;
   #isSameRun = false;
-  #hasWarned = false;
+  /** `performance.now()` when the directory began to fail; undefined while it does not. */
+  #awaySinceMs: number | undefined;
 
   constructor(options: StandbyOptions) {
     this.#options = options;
@@ -93,11 +96,18 @@ class Standby {
   /** Undefined where the disk fails, after it did not at first. */
   #tryToLead(): RunLock | Occupant | undefined {
     try {
-      return this.#candidate.tryToLead(() => true);
+      const outcome = this.#candidate.tryToLead(() => true);
+      this.#awaySinceMs = undefined;
+      return outcome;
     } catch (error) {
       if (!this.#leader || systemErrorCode((error as Error).cause) === undefined) throw error;
-      if (!this.#hasWarned) this.#options.log.warn(`${(error as Error).message}; trying again`);
-      this.#hasWarned = true;
+      const nowMs = performance.now();
+      if (this.#awaySinceMs === undefined)
+        this.#options.log.warn(
+          `${(error as Error).message}; trying again for ${MAX_AWAY_MS / 60_000} minutes`,
+        );
+      this.#awaySinceMs ??= nowMs;
+      if (nowMs - this.#awaySinceMs >= MAX_AWAY_MS) throw error;
       return undefined;
     }
   }
@@ -113,7 +123,6 @@ class Standby {
       log.info(`standing by${here}: ${describe(owner)} leads${at}${never}`);
     }
     this.#leader = owner;
-    this.#hasWarned = false;
     onFollowed({
       leader: describe(owner),
       address: owner.address,

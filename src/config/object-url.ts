@@ -11,11 +11,11 @@ export function isObjectUrl(text: string): boolean {
   return /^s3:\/\//i.test(text);
 }
 
-/** Names of buckets, old ones with capitals and underscores included, and keys without a trailing slash. */
-const URL_FORM = /^s3:\/\/([A-Za-z0-9][A-Za-z0-9._-]{1,254})\/((?:[^\p{Cc}]*[^\p{Cc}/])?)\/*$/u;
+/** Names of buckets, old ones with capitals and underscores included, and keys, a trailing slash left out. */
+export const OBJECT_URL = /^s3:\/\/([A-Za-z0-9][A-Za-z0-9._-]{1,254})\/([^\p{Cc}]*[^\p{Cc}/])\/*$/u;
 
 /** The bucket and the key of an address; undefined for what is none, and for a bucket alone. */
 export function parseObjectUrl(text: string): ObjectPlace | undefined {
-  const [, bucket, key] = URL_FORM.exec(text) ?? [];
-  return bucket === undefined || key === undefined || key === '' ? undefined : { bucket, key };
+  const [, bucket, key] = OBJECT_URL.exec(text) ?? [];
+  return bucket === undefined || key === undefined ? undefined : { bucket, key };
 }

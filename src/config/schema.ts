@@ -1,7 +1,7 @@
 // Every field of a config file: its type, rule, default and the text that editors show.
 // Rules between fields are in rules.ts and data-rules.ts; those that need the data are in src/data.
 import { z } from 'zod';
-import { parseObjectUrl } from './object-url.ts';
+import { OBJECT_URL } from './object-url.ts';
 import { NUMERICS } from '../kernels/kernels.ts';
 import { MAX_BATCH_SIZE, MAX_EPOCHS, MAX_FOLDS, MAX_LAYERS, MAX_SHARDS } from '../limits.ts';
 import { layerSchema } from '../layers/registry.ts';
@@ -361,7 +361,7 @@ const checkpoint = z
     mirror: z
       .string()
       .max(2048)
-      .refine((text) => parseObjectUrl(text) !== undefined, 'expected s3://BUCKET/PREFIX')
+      .regex(OBJECT_URL, 's3://BUCKET/PREFIX')
       .optional()
       .describe(
         'Object storage to which checkpoints and results are copied, s3://BUCKET/PREFIX of this run alone',
