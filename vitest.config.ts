@@ -92,7 +92,7 @@ export default defineConfig({
           testTimeout: 180_000,
           isolate: false,
           // Most files wait for a deadline now and then.
-          maxWorkers: 4,
+          maxWorkers: 3,
           sequence: { groupOrder: 3 },
         },
       },
