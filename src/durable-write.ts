@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { systemErrorCode } from './errors.ts';
+import type { BeforeChange } from './line-file.ts';
 
 const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;
 
@@ -28,6 +29,8 @@ export interface DurableWriteOptions {
   readonly mode?: number | undefined;
   /** Called before each stage; what it throws fails the write as the system's own error would. */
   readonly onStage?: ((stage: WriteStage) => void) | undefined;
+  /** Called before the temporary file gets its name, and before that becomes the target's. */
+  readonly beforeChange?: BeforeChange | undefined;
 }
 
 /**
@@ -42,14 +45,16 @@ export interface DurableWriteOptions {
 export async function writeFileDurably(
   target: string,
   content: Uint8Array | string | Iterable<FileSlice> | AsyncIterable<FileSlice>,
-  { mode = 0o644, onStage }: DurableWriteOptions = {},
+  { beforeChange, mode = 0o644, onStage }: DurableWriteOptions = {},
 ): Promise<void> {
   const directory = path.dirname(target);
   const temporary = temporaryFor(target);
   const slices = typeof content === 'string' || content instanceof Uint8Array ? sliceBytes(content) : content;
+  beforeChange?.();
   try {
     await writeSynced(temporary, slices, { mode, onStage });
     onStage?.('rename');
+    beforeChange?.();
     await renameFile(temporary, target);
   } catch (error) {
     // A file that cannot be removed now is removed at the next start; the first error is the one to report.

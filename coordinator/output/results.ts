@@ -51,8 +51,7 @@ export async function writeResultFile(
   beforeChange?: BeforeChange,
 ): Promise<void> {
   try {
-    beforeChange?.();
-    await writeFileDurably(file, content, { onStage: (stage) => stage === 'rename' && beforeChange?.() });
+    await writeFileDurably(file, content, { beforeChange });
   } catch (cause) {
     if (systemErrorCode(cause) === undefined || cause instanceof LockstepError) throw cause;
     throw new LockstepError({

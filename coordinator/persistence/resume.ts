@@ -112,7 +112,7 @@ async function findMirrored(url: string, fetching: FetchOptions): Promise<Resume
 
 /** The address of a run, and the name of one of its checkpoints if that is meant. */
 function splitAddress(url: string): { readonly place: string; readonly name: string | undefined } {
-  const [, place = url, name] = /^(s3:.+?)\/+(?:checkpoints(?:\/+([^/]+\.safetensors))?)\/*$/.exec(url) ?? [];
+  const [, place = url, name] = /^(s3:.+?)\/+checkpoints(?:\/+([^/]+\.safetensors))?\/*$/.exec(url) ?? [];
   return { place, name };
 }
 

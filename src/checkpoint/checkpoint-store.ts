@@ -140,12 +140,8 @@ export class CheckpointStore {
   async #write({ path: file, step, isBest, encoded }: Save): Promise<void> {
     const startedAt = performance.now();
     const { beforeChange } = this.#options;
-    const onStage = (stage: WriteStage): void => {
-      failpoint(`checkpoint.${stage}`, { step });
-      if (stage === 'rename') beforeChange?.();
-    };
-    beforeChange?.();
-    await writeFileDurably(file, encoded.slices(), { onStage });
+    const onStage = (stage: WriteStage): void => void failpoint(`checkpoint.${stage}`, { step });
+    await writeFileDurably(file, encoded.slices(), { beforeChange, onStage });
     const seconds = (performance.now() - startedAt) / 1000;
     await this.#retire(file, step);
     this.#options.onSaved?.({ path: file, step, isBest, byteLength: encoded.byteLength, seconds });

@@ -11,14 +11,16 @@ import {
 
 /** Names a dataset by its content: SHA-256 over the layout and every byte, wherever they are. */
 export function hashDataset(packed: PackedBlocks): string {
-  const hash = beginDatasetHash(packed.layout);
-  for (const block of bytesOf(packed)) updateHash(hash, block);
-  return hash.digest('hex');
+  return hashBlocks(fieldsOf(packed.layout), bytesOf(packed));
 }
 
 /** The hash of `hashDataset`, for a dataset of which the bytes are yet to come, in their order. */
 export function beginDatasetHash(layout: RowLayout): Hash {
-  return beginHash([
+  return beginHash(fieldsOf(layout));
+}
+
+function fieldsOf(layout: RowLayout): unknown[] {
+  return [
     layout.numRows,
     layout.featureShape,
     layout.featureType,
@@ -27,7 +29,7 @@ export function beginDatasetHash(layout: RowLayout): Hash {
     layout.targetWidth,
     layout.numClasses,
     ...(layout.hasSampleWeights ? ['weights'] : []),
-  ]);
+  ];
 }
 
 /** All bytes of a dataset, as if it were one blob. */
