@@ -5,6 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { MISSING_FAKETIME, fakeTime } from '../helpers/fake-time.ts';
 import { CliProcess, runCli } from '../helpers/cli.ts';
 import { isInstalled } from '../helpers/namespaces.ts';
 import { readEvents, readRecords, untilEpoch } from '../helpers/run-records.ts';
@@ -20,7 +21,6 @@ import {
   untilStandingBy,
 } from '../helpers/standby-run.ts';
 import type { StandbyRun } from '../helpers/standby-run.ts';
-import { temporaryDirectory } from '../helpers/temporary-directory.ts';
 import { missingForTracing } from '../helpers/traced.ts';
 import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 
@@ -28,9 +28,6 @@ import { expectUndisturbedEnd } from '../helpers/undisturbed.ts';
 const CONFIG = { epochs: 300, checkpoint: { everySteps: 20 } };
 /** Longer than any test. */
 const ENDLESS = { ...CONFIG, epochs: 100_000 };
-const LIBRARY = ['x86_64-linux-gnu', 'aarch64-linux-gnu']
-  .map((platform) => `/usr/lib/${platform}/faketime/libfaketimeMT.so.1`)
-  .find((file) => fs.existsSync(file));
 const isRoot = process.getuid?.() === 0;
 const tracing = missingForTracing();
 const disks = missingForDisks();
@@ -397,17 +394,10 @@ describe('a standby', () => {
     },
   );
 
-  it.skipIf(LIBRARY === undefined)(
-    `clocks that jump an hour back and 400 days ahead cause no takeover${LIBRARY === undefined ? ' (not here: faketime missing)' : ''}`,
+  it.skipIf(MISSING_FAKETIME !== '')(
+    `clocks that jump an hour back and 400 days ahead cause no takeover${MISSING_FAKETIME}`,
     async () => {
-      const file = path.join(temporaryDirectory(), 'time');
-      fs.writeFileSync(file, '+0');
-      const env = {
-        LD_PRELOAD: LIBRARY as string,
-        FAKETIME_TIMESTAMP_FILE: file,
-        FAKETIME_NO_CACHE: '1',
-        FAKETIME_DONT_FAKE_MONOTONIC: '1',
-      };
+      const { file, env } = fakeTime();
       const { run, leader, standby, worker } = await startPair(ENDLESS, ['--lease', '2'], { env });
       for (const jump of ['-1h', '+400d', '+0']) {
         fs.writeFileSync(file, jump);
